@@ -1,0 +1,1 @@
+"""Rowlock: a Redis-first, real-time seat-booking server."""

@@ -1,0 +1,1 @@
+"""The HTTP edge: one file per noun; each parses, calls one service method, renders."""

@@ -1,0 +1,1 @@
+"""Who calls: sign-in, access tokens, refresh families, guards."""

@@ -1,0 +1,1 @@
+"""Where data lives: the seat store (Redis) and one file per MongoDB collection."""

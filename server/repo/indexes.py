@@ -1,0 +1,65 @@
+"""The indexes of every collection; safe to run at every start."""
+
+from server.repo.mongo import ASCENDING, DESCENDING, Database, IndexModel
+
+INDEXES: dict[str, list[IndexModel]] = {
+    "users": [
+        IndexModel([("provider", ASCENDING), ("sub", ASCENDING)], unique=True),
+        IndexModel([("email", ASCENDING)]),
+    ],
+    "sessions": [
+        IndexModel([("user_id", ASCENDING)]),
+        IndexModel([("token_hash", ASCENDING)], unique=True),
+        IndexModel([("spent_hashes", ASCENDING)]),
+        IndexModel([("expires_at", ASCENDING)], expireAfterSeconds=0),
+    ],
+    "signins": [IndexModel([("expires_at", ASCENDING)], expireAfterSeconds=0)],
+    "tickets": [IndexModel([("expires_at", ASCENDING)], expireAfterSeconds=0)],
+    "movies": [IndexModel([("release_date", DESCENDING), ("_id", DESCENDING)])],
+    "cinemas": [IndexModel([("city", ASCENDING)])],
+    "showtimes": [
+        IndexModel([("starts_at", ASCENDING), ("_id", ASCENDING)]),
+        IndexModel([("movie_id", ASCENDING), ("starts_at", ASCENDING), ("_id", ASCENDING)]),
+        IndexModel([("cinema_id", ASCENDING), ("starts_at", ASCENDING), ("_id", ASCENDING)]),
+    ],
+    "bookings": [
+        # The last guard against a double sale: no seat of a showtime is claimed by two bookings.
+        IndexModel(
+            [("showtime_id", ASCENDING), ("claims", ASCENDING)],
+            name="claims_guard",
+            unique=True,
+            partialFilterExpression={"claims": {"$exists": True}},
+        ),
+        IndexModel([("user_id", ASCENDING), ("created_at", DESCENDING), ("_id", DESCENDING)]),
+        IndexModel(
+            [("status", ASCENDING), ("expires_at", ASCENDING)],
+            name="open_bookings",
+            partialFilterExpression={"status": {"$in": ["pending", "paying"]}},
+        ),
+        IndexModel(
+            [("audit_due", ASCENDING)],
+            name="audit_due",
+            partialFilterExpression={"audit_due": True},
+        ),
+        IndexModel(
+            [("refund", ASCENDING)],
+            name="refund_due",
+            partialFilterExpression={"refund": "due"},
+        ),
+    ],
+    "idempotency": [IndexModel([("created_at", ASCENDING)], expireAfterSeconds=72 * 3600)],
+    "audit_logs": [
+        IndexModel([("n", ASCENDING)], unique=True),
+        IndexModel([("action", ASCENDING), ("n", DESCENDING)]),
+        IndexModel([("actor.id", ASCENDING), ("n", DESCENDING)]),
+        IndexModel([("target.showtime_id", ASCENDING), ("n", DESCENDING)]),
+        IndexModel([("target.booking_id", ASCENDING), ("n", DESCENDING)]),
+        IndexModel([("at", DESCENDING)]),
+    ],
+}
+
+
+async def create_indexes(database: Database) -> None:
+    """Create what is missing."""
+    for collection, indexes in INDEXES.items():
+        await database[collection].create_indexes(indexes)
