@@ -31,7 +31,7 @@ def problem(
         "code": code,
         "request_id": request_id,
     }
-    return json.dumps({**fields, **body}, ensure_ascii=False).encode()
+    return json.dumps({**body, **fields}, ensure_ascii=False).encode()
 
 
 def render(error: errors.RowlockError, request_id: str) -> Response:

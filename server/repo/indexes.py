@@ -9,8 +9,6 @@ INDEXES: dict[str, list[IndexModel]] = {
     ],
     "sessions": [
         IndexModel([("user_id", ASCENDING)]),
-        IndexModel([("token_hash", ASCENDING)], unique=True),
-        IndexModel([("spent_hashes", ASCENDING)]),
         IndexModel([("expires_at", ASCENDING)], expireAfterSeconds=0),
     ],
     "signins": [IndexModel([("expires_at", ASCENDING)], expireAfterSeconds=0)],

@@ -5,42 +5,16 @@ same hash tag, so that every script touches one slot. Each tag hashes into the m
 sixteenth of the 16,384 slots: however a cluster shares its slots out, the partitions spread too.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
 from functools import lru_cache
+from types import MappingProxyType
 from zlib import crc32
 
 TAGS = (
     *("u0", "qp", "dj", "arf", "d2", "azk", "uh", "acd"),
     *("ly", "h9", "uv", "q6", "9s", "qn", "dt", "ha"),
 )
-
-
-@dataclass(frozen=True, slots=True)
-class PartitionKeys:
-    """What the showtimes of one partition share."""
-
-    deadlines: str
-    """ZSET: `<showtime>:<user>` -> deadline of that lock, ms."""
-    checkouts: str
-    """ZSET: `<showtime>:<booking>` -> deadline of that booking, ms."""
-    log: str
-    """STREAM: everything that happened to seats, for the audit relay."""
-
-
-@dataclass(frozen=True, slots=True)
-class ShowtimeKeys:
-    """The keys of one showtime, and of its partition."""
-
-    seats: str
-    """HASH: seat -> `l:<user>`, `c:<booking>` (claimed), `b:<booking>` (booked) or `x` (blocked);
-    a free seat has no field."""
-    meta: str
-    """HASH: `epoch`, `seq`, `closes_at` (ms)."""
-    locks: str
-    """HASH: `u:<user>` -> lock, `b:<booking>` -> checkout, `n:<user>` -> how many seats that user
-    has in checkouts."""
-    channel: str
-    partition: PartitionKeys
+PARTITIONS = range(len(TAGS))
 
 
 def partition_of(showtime_id: str) -> int:
@@ -49,33 +23,54 @@ def partition_of(showtime_id: str) -> int:
 
 
 @lru_cache(maxsize=len(TAGS))
-def partition_keys(partition: int) -> PartitionKeys:
+def partition_keys(partition: int) -> Mapping[str, str]:
+    """Return what the showtimes of one partition share, by the names the scripts use.
+
+    deadlines_key  ZSET    `<showtime>:<user>` -> deadline of that user's lock, ms
+    checkouts_key  ZSET    `<showtime>:<booking>` -> deadline of that booking, ms
+    log_key        STREAM  every event with its private fields, for the audit relay
+    """
     prefix = f"rowlock:{{{TAGS[partition]}}}"
-    return PartitionKeys(f"{prefix}:deadlines", f"{prefix}:checkouts", f"{prefix}:log")
+    return MappingProxyType(
+        {
+            "deadlines_key": f"{prefix}:deadlines",
+            "checkouts_key": f"{prefix}:checkouts",
+            "log_key": f"{prefix}:log",
+        }
+    )
 
 
 @lru_cache(maxsize=16_384)
-def showtime_keys(showtime_id: str) -> ShowtimeKeys:
+def showtime_keys(showtime_id: str) -> Mapping[str, str]:
+    """Return the keys of one showtime and of its partition, by the names the scripts use.
+
+    seats_key    HASH    seat -> `l:<user>` locked, `c:<booking>` claimed, `b:<booking>` booked,
+                         `x` blocked; a free seat has no field
+    meta_key     HASH    `epoch`, `seq`, `closes_at` (ms)
+    locks_key    HASH    `u:<user>` -> lock, `b:<booking>` -> checkout, `n:<user>` -> how many
+                         seats that user has in checkouts
+    rebuild_key  STRING  token of the process that has the right to rebuild, with a lease
+    channel      Pub/Sub (sharded): one JSON change set per message
+    """
     partition = partition_of(showtime_id)
     prefix = f"rowlock:{{{TAGS[partition]}}}:{showtime_id}"
-    return ShowtimeKeys(
-        seats=f"{prefix}:seats",
-        meta=f"{prefix}:meta",
-        locks=f"{prefix}:locks",
-        channel=f"{prefix}:events",
-        partition=partition_keys(partition),
+    return MappingProxyType(
+        {
+            "seats_key": f"{prefix}:seats",
+            "meta_key": f"{prefix}:meta",
+            "locks_key": f"{prefix}:locks",
+            "rebuild_key": f"{prefix}:rebuild",
+            "channel": f"{prefix}:events",
+            **partition_keys(partition),
+        }
     )
 
 
 def operation_key(showtime_id: str, operation: str) -> str:
     """Answer of one finished release, kept a minute so that a repeated run says the same."""
-    return f"rowlock:{{{TAGS[partition_of(showtime_id)]}}}:op:{operation}"
+    return f"rowlock:{{{TAGS[partition_of(showtime_id)]}}}:operation:{operation}"
 
 
 def showtime_of_channel(channel: str) -> str:
     """Return the showtime that a channel name belongs to."""
     return channel.split(":")[2]
-
-
-PROBE_CHANNEL = "rowlock:probe"
-"""Prefix of the channels on which a listener hears itself."""

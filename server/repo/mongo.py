@@ -6,6 +6,7 @@ changing this file.
 """
 
 import asyncio
+import logging
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -39,9 +40,13 @@ __all__ = [
     "ReturnDocument",
     "connect",
     "ensure_replica_set",
+    "insert_missing",
     "is_duplicate_of",
     "ping",
 ]
+
+# At DEBUG the driver writes whole documents into the log, secrets and all.
+logging.getLogger("pymongo").setLevel(logging.INFO)
 
 Document = dict[str, Any]
 Client = AsyncIOMotorClient[Document]
@@ -87,6 +92,22 @@ def is_duplicate_of(error: DuplicateKeyError, field: str) -> bool:
     """Say whether the index that refused the write covers `field`."""
     details = error.details or {}
     return field in details.get("keyPattern", {})
+
+
+async def insert_missing(collection: Collection, documents: list[Document]) -> int:
+    """Insert the documents whose `_id` is new, leave the others as they are; return how many."""
+    known = await collection.distinct("_id", {"_id": {"$in": [d["_id"] for d in documents]}})
+    missing = [document for document in documents if document["_id"] not in set(known)]
+    if not missing:
+        return 0
+    try:
+        return len((await collection.insert_many(missing, ordered=False)).inserted_ids)
+    except BulkWriteError as error:
+        details = error.details or {}
+        refusals = details.get("writeErrors", [])
+        if details.get("writeConcernErrors") or any(r["code"] != 11000 for r in refusals):
+            raise
+        return len(missing) - len(refusals)  # another process was faster
 
 
 async def ensure_replica_set(host: str) -> None:

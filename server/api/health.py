@@ -1,0 +1,47 @@
+"""GET /health (are the stores there?) and /health/live (does this process answer?)."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+_CHECK_SECONDS = 2.0
+
+Check = Callable[[], Awaitable[object]]
+"""Returns when a dependency answers; raises or hangs when it does not."""
+
+
+class HealthRoutes:
+    def __init__(self, checks: Mapping[str, Check]) -> None:
+        self._checks = checks
+
+    @property
+    def routes(self) -> list[Route]:
+        return [
+            Route("/health", self.health, methods=["GET"]),
+            Route("/health/live", self.live, methods=["GET"]),
+        ]
+
+    async def health(self, request: Request) -> Response:
+        """200 when every dependency answers, else 503; each is named."""
+        answers = await asyncio.gather(*(_check(check) for check in self._checks.values()))
+        healthy = all(answers)
+        checks = {
+            name: "ok" if well else "unavailable"
+            for name, well in zip(self._checks, answers, strict=True)
+        }
+        body = {"status": "ok" if healthy else "unavailable", "checks": checks}
+        return JSONResponse(body, 200 if healthy else 503, {"Cache-Control": "no-store"})
+
+    async def live(self, request: Request) -> Response:
+        return JSONResponse({"status": "ok"})
+
+
+async def _check(check: Check) -> bool:
+    try:
+        await asyncio.wait_for(check(), _CHECK_SECONDS)
+    except Exception:
+        return False
+    return True

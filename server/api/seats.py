@@ -1,0 +1,143 @@
+"""Seat map and seat locks: GET …/seat-map, …/seats/lock, …/seats/lock/extend, …/seats/locks."""
+
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from server.api.problems import request_id_of
+from server.api.requests import invalid, parse, path_id
+from server.auth.guards import Guards
+from server.errors import InvalidRequest
+from server.models import Caller, Identity, Model, SeatId, from_ms, rfc3339
+from server.seat_maps import SeatMap, SeatMaps
+from server.seats import Lock, SeatLocks
+
+MAX_SEATS_NAMED = 100
+"""A bound on the work of one request; how many seats one may hold is another matter."""
+
+
+def _distinct(seats: list[str]) -> list[str]:
+    if len(set(seats)) != len(seats):
+        raise ValueError("a seat is named twice")
+    return seats
+
+
+Seats = Annotated[
+    list[SeatId], Field(min_length=1, max_length=MAX_SEATS_NAMED), AfterValidator(_distinct)
+]
+_SEATS: TypeAdapter[list[str]] = TypeAdapter(Seats)
+
+
+class LockRequest(Model):
+    seats: Seats
+
+
+class SeatRoutes:
+    def __init__(self, maps: SeatMaps, locks: SeatLocks, guards: Guards) -> None:
+        self._maps = maps
+        self._locks = locks
+        self._guards = guards
+
+    @property
+    def routes(self) -> list[Route]:
+        showtime, signed_in = "/api/showtimes/{id}", self._guards.signed_in
+        lock, locks = f"{showtime}/seats/lock", f"{showtime}/seats/locks"
+        return [
+            Route(f"{showtime}/seat-map", self.seat_map, methods=["GET"]),
+            Route(lock, signed_in(self.lock), methods=["POST"]),
+            Route(lock, signed_in(self.my_lock), methods=["GET"]),
+            Route(lock, signed_in(self.release), methods=["DELETE"]),
+            Route(f"{lock}/extend", signed_in(self.extend), methods=["POST"]),
+            Route(locks, signed_in(self.all_locks, "ADMIN"), methods=["GET"]),
+            Route(locks, signed_in(self.revoke, "ADMIN"), methods=["DELETE"]),
+        ]
+
+    async def seat_map(self, request: Request) -> Response:
+        """Drawing, prices and states; the ETag is layout and position, so 304 costs no drawing."""
+        seat_map = await self._maps.get(path_id(request, "id"))
+        headers = {"ETag": _etag(seat_map), "Cache-Control": "no-cache"}
+        if headers["ETag"] in request.headers.get("if-none-match", "").replace(" ", "").split(","):
+            return Response(status_code=304, headers=headers)
+        return JSONResponse(_seat_map_json(seat_map), headers=headers)
+
+    async def lock(self, request: Request, identity: Identity) -> Response:
+        body = await parse(request, LockRequest)
+        lock = await self._locks.lock(
+            _caller(request, identity), path_id(request, "id"), body.seats
+        )
+        return JSONResponse({"lock": lock_json(lock)})
+
+    async def extend(self, request: Request, identity: Identity) -> Response:
+        lock = await self._locks.extend(_caller(request, identity), path_id(request, "id"))
+        return JSONResponse({"lock": lock_json(lock)})
+
+    async def my_lock(self, request: Request, identity: Identity) -> Response:
+        lock = await self._locks.mine(_caller(request, identity), path_id(request, "id"))
+        return JSONResponse({"lock": lock_json(lock) if lock else None})
+
+    async def release(self, request: Request, identity: Identity) -> Response:
+        seats = _named_seats(request)
+        released, lock = await self._locks.release(
+            _caller(request, identity), path_id(request, "id"), seats
+        )
+        return JSONResponse({"released": released, "lock": lock_json(lock) if lock else None})
+
+    async def all_locks(self, request: Request, identity: Identity) -> Response:
+        locks = await self._locks.all(path_id(request, "id"))
+        items = [{**lock_json(lock), "user_id": lock.user_id} for lock in locks]
+        return JSONResponse({"items": items, "next_cursor": None})
+
+    async def revoke(self, request: Request, identity: Identity) -> Response:
+        seats = _named_seats(request)
+        if not seats:
+            raise InvalidRequest("seats: name the seats to revoke")
+        caller = _caller(request, identity)
+        revoked = await self._locks.revoke(caller, path_id(request, "id"), seats)
+        return JSONResponse({"released": revoked})
+
+
+def _caller(request: Request, identity: Identity) -> Caller:
+    return Caller(identity.user_id, request_id_of(request))
+
+
+def _named_seats(request: Request) -> list[str]:
+    """Read `?seats=A1,A2`; empty when it is not there. Raises InvalidRequest."""
+    named = request.query_params.get("seats")
+    if request.query_params.keys() - {"seats"}:
+        raise InvalidRequest("the only query parameter is seats")
+    if named is None:
+        return []
+    try:
+        return _SEATS.validate_python(named.split(","))
+    except ValidationError as error:
+        raise invalid(error) from None
+
+
+def _etag(seat_map: SeatMap) -> str:
+    return f'"{seat_map.showtime.layout.id}-{seat_map.epoch}-{seat_map.seq}"'
+
+
+def _seat_map_json(seat_map: SeatMap) -> dict[str, Any]:
+    showtime = seat_map.showtime
+    return {
+        "showtime_id": showtime.id,
+        "layout": showtime.layout.as_json(),
+        "prices": {category: price.as_json() for category, price in showtime.prices.items()},
+        "epoch": seat_map.epoch,
+        "seq": seat_map.seq,
+        "states": seat_map.states,
+    }
+
+
+def lock_json(lock: Lock) -> dict[str, Any]:
+    return {
+        "id": lock.id,
+        "showtime_id": lock.showtime_id,
+        "seats": lock.seats,
+        "expires_at": rfc3339(from_ms(lock.expires_at)),
+        "expires_in_ms": lock.remaining_ms,
+        "extensions_left": lock.extensions_left,
+    }

@@ -1,0 +1,210 @@
+"""The composition root: everything that Rowlock is made of, put together in one place."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import BaseRoute
+
+from server.api.admin import AdminRoutes
+from server.api.auth import AuthRoutes
+from server.api.bookings import BookingRoutes
+from server.api.health import HealthRoutes
+from server.api.middleware import RequestEnvelope
+from server.api.movies import MovieRoutes
+from server.api.page import page_routes
+from server.api.problems import exception_handlers
+from server.api.seats import SeatRoutes
+from server.api.showtimes import ShowtimeRoutes
+from server.audit import AuditFeed, AuditRelay
+from server.auth.build import Auth, build_auth
+from server.bookings import BookingSaga
+from server.catalogue import Layout
+from server.detached import Detached
+from server.idempotency import IdempotentRequests
+from server.lock_sweeper import INTERVAL_SECONDS, LockSweeper
+from server.movies import Movies
+from server.payments.demo import DemoProvider
+from server.realtime.hub import Hub
+from server.realtime.live import LiveRoutes
+from server.rebuild import Rebuilder
+from server.reconciler import Reconciler
+from server.repo import mongo, redis
+from server.repo.audit_logs import AuditLogRepo
+from server.repo.bookings import BookingRepo
+from server.repo.cinemas import CinemaRepo
+from server.repo.claims import ClaimStore
+from server.repo.demo_payments import DemoPaymentRepo
+from server.repo.idempotency import IdempotencyRepo
+from server.repo.layouts import LayoutRepo
+from server.repo.leases import LeaseRepo
+from server.repo.movies import MovieRepo
+from server.repo.outbox import Outbox
+from server.repo.seat_answers import SeatStates
+from server.repo.seat_log import SeatLog
+from server.repo.seats import SeatStore
+from server.repo.showtimes import ShowtimeRepo
+from server.repo.users import Users
+from server.seat_maps import SeatMaps
+from server.seats import SeatLocks
+from server.settings import Settings
+from server.showtimes import Showtimes
+from server.workers import Job, Workers
+
+RECONCILE_SECONDS = 1.0
+RELAY_SECONDS = 0.25
+DRAIN_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a server and a worker have in common."""
+
+    redis: redis.Redis
+    database: mongo.Database
+    movies: Movies
+    showtimes: Showtimes
+    seat_store: SeatStore
+    rebuilder: Rebuilder
+    locks: SeatLocks
+    saga: BookingSaga
+    relay: AuditRelay
+    workers: Workers
+
+    async def stop(self) -> None:
+        """Stop the background work and leave the stores."""
+        await self.workers.stop()
+        await self.relay.stop()
+        await self.redis.aclose()
+        self.database.client.close()
+
+
+def build_parts(settings: Settings) -> Parts:
+    """Connect the stores (lazily) and compose the services on top of them."""
+    client, database = redis.connect(settings.redis_url), mongo.connect(settings.mongo_uri)
+    scripts = redis.Scripts(client)
+    store = SeatStore(
+        client,
+        scripts,
+        ttl_seconds=settings.seat_lock_ttl,
+        max_seats_per_user=settings.max_seats_per_user,
+    )
+    claims, bookings = ClaimStore(scripts), BookingRepo(database)
+    showtimes = Showtimes(ShowtimeRepo(database, LayoutRepo(database)), CinemaRepo(database))
+    rebuilder = Rebuilder(claims, bookings, showtimes)
+    locks = SeatLocks(store, showtimes, rebuilder)
+    provider = DemoProvider(DemoPaymentRepo(database))
+    saga = BookingSaga(bookings, claims, locks, showtimes, rebuilder, provider)
+    relay = AuditRelay(
+        AuditLogRepo(database),
+        SeatLog(client),
+        bookings,
+        Outbox(database),
+        Users(database),
+        LeaseRepo(database),
+    )
+    jobs = [
+        Job("lock sweeper", LockSweeper(store).run_once, INTERVAL_SECONDS),
+        Job("reconciler", Reconciler(saga, bookings, claims).run_once, RECONCILE_SECONDS),
+        Job("audit relay", relay.run_once, RELAY_SECONDS),
+    ]
+    return Parts(
+        redis=client,
+        database=database,
+        movies=Movies(MovieRepo(database)),
+        showtimes=showtimes,
+        seat_store=store,
+        rebuilder=rebuilder,
+        locks=locks,
+        saga=saga,
+        relay=relay,
+        workers=Workers(jobs, mongo.UNAVAILABLE),
+    )
+
+
+def build(settings: Settings) -> Starlette:
+    """Build the server; its lifespan starts and ends the background work. Stores by address."""
+    parts = build_parts(settings)
+    auth = build_auth(settings, parts.database)
+    maps = SeatMaps(parts.seat_store, parts.showtimes, parts.rebuilder)
+    hub = Hub(settings.redis_url, MirrorSource(parts, maps))
+    detached = Detached()
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        hub.start()
+        parts.workers.start()
+        yield
+        await detached.drain(DRAIN_SECONDS)
+        await hub.stop()
+        await parts.stop()
+
+    cors = Middleware(
+        CORSMiddleware,
+        allow_origins=settings.cors_origins,
+        allow_methods=["GET", "POST", "DELETE"],
+        allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "X-Request-ID"],
+        expose_headers=["X-Request-ID", "Idempotent-Replayed", "Retry-After", "ETag"],
+        allow_credentials=True,
+    )
+    return Starlette(
+        routes=_routes(parts, auth, maps, hub, detached),
+        middleware=[Middleware(RequestEnvelope), cors],
+        exception_handlers=exception_handlers(mongo.UNAVAILABLE),
+        lifespan=lifespan,
+    )
+
+
+def _routes(
+    parts: Parts, auth: Auth, maps: SeatMaps, hub: Hub, detached: Detached
+) -> list[BaseRoute]:
+    guards = auth.guards
+    idempotent = IdempotentRequests(IdempotencyRepo(parts.database))
+    health = HealthRoutes(
+        {
+            "redis": lambda: redis.answer(parts.redis.ping()),
+            "mongodb": lambda: mongo.ping(parts.database),
+        }
+    )
+    return [
+        *MovieRoutes(parts.movies).routes,
+        *ShowtimeRoutes(parts.showtimes, parts.movies).routes,
+        *SeatRoutes(maps, parts.locks, guards).routes,
+        *LiveRoutes(hub, auth.origins.allows).routes,
+        *BookingRoutes(parts.saga, idempotent, detached, guards).routes,
+        *AuthRoutes(auth.signin, auth.sessions, auth.tickets, guards, auth.origins).routes,
+        *(auth.provider.routes if auth.provider else []),
+        *AdminRoutes(AuditFeed(AuditLogRepo(parts.database)), guards).routes,
+        *health.routes,
+        *page_routes(),
+    ]
+
+
+class MirrorSource:
+    """What the live map reads: drawing and states, positions, and a new epoch where need be."""
+
+    def __init__(self, parts: Parts, maps: SeatMaps) -> None:
+        self._parts = parts
+        self._maps = maps
+
+    async def states(self, showtime_id: str) -> tuple[Layout, SeatStates]:
+        return await self._maps.states(showtime_id)
+
+    async def positions(self, showtime_ids: list[str]) -> list[tuple[str, int] | None]:
+        return await self._parts.seat_store.positions(showtime_ids)
+
+    async def renew(self, showtime_id: str, stale_epoch: str) -> None:
+        await self._parts.rebuilder.rebuild(showtime_id, stale_epoch)
+
+
+async def run_workers(settings: Settings) -> None:
+    """Do the background work alone, until cancelled."""
+    parts = build_parts(settings)
+    parts.workers.start()
+    try:
+        await parts.workers.joined()
+    finally:
+        await parts.stop()

@@ -1,0 +1,140 @@
+"""The `rowlock` command: every way to start a piece of Rowlock, and its composition."""
+
+import argparse
+import asyncio
+import logging
+import signal
+import socket
+import sys
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
+
+import uvloop
+
+from server import demo, logs, stores
+from server.app import build, run_workers
+from server.binaries import EmbeddedError
+from server.repo.users import Users
+from server.serving import ServingError, bind, serve
+from server.settings import Settings, SettingsError, load
+from server.stores import StoreError
+
+logger = logging.getLogger("rowlock.cli")
+
+Command = Callable[[Settings, argparse.Namespace], Coroutine[None, None, None]]
+
+STOPPED = 128 + signal.SIGINT
+
+BANNER = """
+  Rowlock is open at {origin}
+
+  {people}
+  Data is kept in {data_dir}. Ctrl-C stops everything.
+"""
+PEOPLE = """Sign in as   ada@example.com   (ADMIN)
+               bob@example.com
+               eve@example.com
+"""
+
+
+class CommandError(Exception):
+    """The command cannot do what was asked; the message is one line for a person."""
+
+
+REFUSALS = (SettingsError, ServingError, StoreError, EmbeddedError, CommandError)
+"""What a person can put right: told in one line, without a traceback."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    arguments = _parser().parse_args(argv)
+    try:
+        settings = load()
+        logs.configure(settings)
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            finished = runner.run(_until_signal(arguments.command(settings, arguments)))
+    except REFUSALS as error:
+        print(f"rowlock: {error}", file=sys.stderr)
+        return 1
+    return 0 if finished or arguments.endless else STOPPED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="rowlock", description="Seat booking. Configured by the environment: see .env.example."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(name: str, command: Command, about: str, *, endless: bool = False) -> None:
+        added = commands.add_parser(name, help=about, description=about)
+        added.set_defaults(command=command, endless=endless)
+        if command is grant_admin:
+            added.add_argument("email", metavar="EMAIL")
+
+    add("dev", dev, "development server with stores, demo catalogue and demo people", endless=True)
+    add("serve", serve_alone, "server", endless=True)
+    add("worker", worker, "background work alone", endless=True)
+    add("seed", seed, "load the demo catalogue")
+    add("indexes", indexes, "create the indexes that MongoDB lacks")
+    add("grant-admin", grant_admin, "make a person ADMIN")
+    return parser
+
+
+async def _until_signal(command: Coroutine[None, None, None]) -> bool:
+    """Run `command`; Ctrl-C and SIGTERM cancel it. Say whether it came to its own end."""
+    task = asyncio.create_task(command)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    with suppress(asyncio.CancelledError):
+        await task
+    return not task.cancelled()
+
+
+async def dev(settings: Settings, _: argparse.Namespace) -> None:
+    if not settings.is_development:
+        raise CommandError(f"APP_ENV: is {settings.app_env}; `rowlock dev` is for development")
+    with bind(settings.host, settings.port) as listener:
+        async with stores.opened(_on_port_of(listener, settings)) as opened:
+            async with stores.database(opened) as database:
+                await demo.seed(database)
+            await serve(build(opened), listener, lambda: print(_banner(opened), flush=True))
+
+
+async def serve_alone(settings: Settings, _: argparse.Namespace) -> None:
+    with bind(settings.host, settings.port) as listener:
+        async with stores.opened(_on_port_of(listener, settings)) as opened:
+            await serve(build(opened), listener, lambda: logger.info("open at %s", opened.origin))
+
+
+async def worker(settings: Settings, _: argparse.Namespace) -> None:
+    async with stores.opened(settings, share=True) as opened:
+        logger.info("background work started")
+        await run_workers(opened)
+
+
+async def seed(settings: Settings, _: argparse.Namespace) -> None:
+    async with stores.opened(settings, share=True) as opened, stores.database(opened) as database:
+        await demo.seed(database)
+    print("The demo catalogue is in place.")
+
+
+async def indexes(settings: Settings, _: argparse.Namespace) -> None:
+    async with stores.opened(settings, share=True):
+        print("All indexes are in place.")
+
+
+async def grant_admin(settings: Settings, arguments: argparse.Namespace) -> None:
+    async with stores.opened(settings, share=True) as opened, stores.database(opened) as database:
+        if not await Users(database).set_role(arguments.email, "ADMIN"):
+            raise CommandError(f"nobody has signed in as {arguments.email} yet")
+    print(f"{arguments.email} is ADMIN from the next token on.")
+
+
+def _on_port_of(listener: socket.socket, settings: Settings) -> Settings:
+    """Put the real port where PORT=0 asked for any."""
+    return settings.model_copy(update={"port": listener.getsockname()[1]})
+
+
+def _banner(settings: Settings) -> str:
+    people = PEOPLE if settings.uses_development_provider else ""
+    return BANNER.format(origin=settings.origin, people=people, data_dir=settings.data_dir)

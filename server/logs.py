@@ -1,0 +1,65 @@
+"""Log lines: readable ones in development, one JSON object each everywhere else.
+
+Only Rowlock's own loggers follow `LOG_LEVEL`. Libraries speak from WARNING on: below it Authlib
+writes out the code verifier, httpx and the MongoDB driver what they send, uvicorn every socket.
+"""
+
+import json
+import logging
+import sys
+from datetime import UTC, datetime
+from typing import Any
+
+from server.models import rfc3339
+from server.settings import Settings
+
+_CONTROL = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))}
+
+
+def configure(settings: Settings) -> None:
+    """Send all logging of this process to stderr; replaces what was set up before."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(ReadableLines() if settings.is_development else JsonLines())
+    root = logging.getLogger()
+    root.handlers = [handler]
+    level = logging.getLevelNamesMapping()[settings.log_level]
+    root.setLevel(max(level, logging.WARNING))
+    logging.getLogger("authlib").setLevel(root.level)  # has a level of its own
+    logging.getLogger("rowlock").setLevel(level)
+
+
+class JsonLines(logging.Formatter):
+    """`time`, `level`, `logger`, `message`; `request_id` and `error` (a traceback) when known."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, Any] = {
+            "time": rfc3339(datetime.fromtimestamp(record.created, UTC)),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if request_id := _request_id(record):
+            line["request_id"] = request_id
+        if record.exc_info:
+            line["error"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False)
+
+
+class ReadableLines(logging.Formatter):
+    """`12:00:00 INFO rowlock.access: GET /health 200 1.0 ms [req_…]`; a message is one line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        request_id = _request_id(record)
+        line = "{} {} {}: {}{}".format(
+            self.formatTime(record, "%H:%M:%S"),
+            record.levelname,
+            record.name,
+            record.getMessage().translate(_CONTROL),
+            f" [{request_id}]" if request_id else "",
+        )
+        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+
+def _request_id(record: logging.LogRecord) -> str:
+    request_id: str = getattr(record, "request_id", "")
+    return request_id

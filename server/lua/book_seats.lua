@@ -1,0 +1,29 @@
+#!lua
+--[[
+book_seats: mark the seats of a confirmed booking as booked. MongoDB is the judge: a seat that stands
+free or in somebody's lock goes to the booking. A repeat changes nothing.
+KEYS: seats_key meta_key locks_key deadlines_key checkouts_key log_key channel
+ARGV: showtime user booking request_id wanted...
+Returns: ok | conflict (seats of other bookings) | rebuild
+Emits: seat.booked
+]]
+--- @include now
+--- @include take_seats
+--- @include mark_seats
+--- @include close_checkout
+--- @include announce
+if redis.call('HEXISTS', meta_key, 'epoch') == 0 then return { 'rebuild' } end
+local states, unsold = redis.call('HMGET', seats_key, unpack(wanted)), {}
+for i, seat in ipairs(wanted) do
+  if states[i] ~= 'b:' .. booking then unsold[#unsold + 1] = seat end
+end
+if #unsold == 0 then return { 'ok' } end
+local _, conflict = take_seats(seats_key, locks_key, deadlines_key, showtime, booking, unsold)
+if conflict then return conflict end
+mark_seats(seats_key, unsold, 'b:' .. booking)
+close_checkout(locks_key, checkouts_key, showtime, booking)
+local change = { time = now(), showtime = showtime, request_id = request_id }
+announce(meta_key, log_key, channel, change, {
+  { type = 'seat.booked', seats = unsold, actor = user, owner = user, booking = booking },
+})
+return { 'ok' }

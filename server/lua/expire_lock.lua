@@ -1,0 +1,22 @@
+#!lua
+--[[
+expire_lock: release one lock, whole, if it is past its deadline.
+KEYS: seats_key meta_key locks_key deadlines_key log_key channel
+ARGV: showtime user
+Returns: ok (released seats) | live | gone
+Emits: seat.released
+]]
+--- @include now
+--- @include load_lock
+--- @include lapse_lock
+--- @include announce
+local lock = load_lock(locks_key, user)
+if not lock then
+  redis.call('ZREM', deadlines_key, showtime .. ':' .. user)
+  return { 'gone' }
+end
+local time = now()
+if lock.deadline > time then return { 'live' } end
+local event = lapse_lock(seats_key, locks_key, deadlines_key, showtime, lock)
+announce(meta_key, log_key, channel, { time = time, showtime = showtime }, { event })
+return { 'ok', unpack(event.seats) }

@@ -1,0 +1,30 @@
+#!lua
+--[[
+release_booking: free the seats (none named: those of its checkout) that still carry this booking's
+id, claimed or booked. A repeat changes nothing.
+KEYS: seats_key meta_key locks_key checkouts_key log_key channel
+ARGV: showtime booking reason actor request_id wanted...
+Returns: ok (freed seats) | rebuild
+Emits: seat.released
+]]
+--- @include now
+--- @include free_seats
+--- @include close_checkout
+--- @include announce
+if redis.call('HEXISTS', meta_key, 'epoch') == 0 then return { 'rebuild' } end
+local in_checkout = close_checkout(locks_key, checkouts_key, showtime, booking)
+local freed, reply = {}, { 'ok' }
+for _, seat in ipairs(#wanted > 0 and wanted or in_checkout) do
+  local state = redis.call('HGET', seats_key, seat)
+  if state == 'c:' .. booking or state == 'b:' .. booking then
+    freed[#freed + 1] = seat
+    reply[#reply + 1] = seat
+  end
+end
+if #freed == 0 then return reply end
+free_seats(seats_key, freed)
+local change = { time = now(), showtime = showtime, request_id = request_id }
+announce(meta_key, log_key, channel, change, {
+  { type = 'seat.released', reason = reason, seats = freed, actor = actor, booking = booking },
+})
+return reply

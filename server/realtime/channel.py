@@ -1,0 +1,187 @@
+"""One watched showtime in one process: keeps its mirror true and tells its watchers.
+
+The mirror is loaded when the subscription is confirmed, and loaded again after every sign of loss:
+a new confirmation, a hole in the numbers, another epoch, a tail that Redis has and we have not.
+
+Watchers pull. At each flush every watcher asks for the step from its own position to now; the frame
+is built once for all who stand at the same place. One that lags takes a longer step: no queues.
+"""
+
+import asyncio
+import logging
+import random
+from dataclasses import dataclass
+from typing import Protocol
+
+from server.catalogue import Layout
+from server.errors import NotFound
+from server.events import parse_change_set
+from server.realtime import frames
+from server.realtime.mirror import Mirror
+from server.repo.seat_answers import SeatStates
+
+logger = logging.getLogger("rowlock.channel")
+
+WINDOW_SECONDS = 0.05
+"""After a flush, changes gather this long before the next one."""
+_RETRY_SECONDS = (0.1, 2.0)
+
+
+class Source(Protocol):
+    """Where the truth comes from."""
+
+    async def states(self, showtime_id: str) -> tuple[Layout, SeatStates]:
+        """Return drawing and states as Redis has them now; raises NotFound, StoreUnavailable."""
+        ...
+
+    async def positions(self, showtime_ids: list[str]) -> list[tuple[str, int] | None]:
+        """Return (epoch, seq) of each, None for one that Redis does not know."""
+        ...
+
+    async def renew(self, showtime_id: str, stale_epoch: str) -> None:
+        """Begin a new epoch, because the store went back in time under this one."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A frame, and the position that a watcher has reached once it was sent."""
+
+    frame: str
+    epoch: str
+    seq: int
+
+
+class Channel:
+    def __init__(self, showtime_id: str, source: Source) -> None:
+        self.mirror = Mirror(showtime_id)
+        self.watchers = 0
+        self.missing = False
+        """There is no such showtime."""
+        self._source = source
+        self._first_load = asyncio.Event()
+        self._loading: asyncio.Task[None] | None = None
+        self._again = False
+        self._flushed = asyncio.Event()
+        self._steps: dict[int, Step] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._last_flush = 0.0
+
+    async def ready(self, seconds: float) -> bool:
+        """Wait for the first load; False when there is still none after that time."""
+        try:
+            await asyncio.wait_for(self._first_load.wait(), seconds)
+        except TimeoutError:
+            return False
+        return True
+
+    def close(self) -> None:
+        if self._loading:
+            self._loading.cancel()
+        if self._timer:
+            self._timer.cancel()
+
+    # -- keeping the mirror true --------------------------------------------------------------
+
+    def reload(self, why: str) -> None:
+        """Load the mirror anew; asked for while that is under way, do it once more after."""
+        if self._loading:
+            self._again = True
+            return
+        logger.info("loading %s: %s", self.mirror.showtime_id, why)
+        self._loading = asyncio.create_task(self._load())
+
+    def hear(self, payload: bytes) -> None:
+        """Take in one message from Redis."""
+        change = parse_change_set(payload)
+        verdict = self.mirror.hear(change, loading=self._loading is not None)
+        if verdict == "applied":
+            self._flush_soon()
+        elif verdict == "lost":
+            self.reload("a change is missing")
+
+    async def check_tail(self) -> bool:
+        """Compare our position with Redis'; False when messages that were sent never came."""
+        mirror = self.mirror
+        if self._loading or not mirror.loaded:
+            return True
+        epoch, seq = mirror.epoch, mirror.seq  # before Redis is asked: it must be as far at least
+        (stored,) = await self._source.positions([mirror.showtime_id])
+        if stored is None:
+            self.reload("the store has lost it")
+        elif stored[0] == epoch and stored[1] < seq:
+            await self._source.renew(mirror.showtime_id, epoch)
+            self.reload("the store went back in time")
+        elif stored != (mirror.epoch, mirror.seq):
+            await asyncio.sleep(2 * WINDOW_SECONDS)  # it may be on its way
+            return stored[0] == mirror.epoch and stored[1] <= mirror.seq
+        return True
+
+    async def _load(self) -> None:
+        failures = 0
+        while True:
+            self._again = False
+            try:
+                layout, states = await self._source.states(self.mirror.showtime_id)
+            except NotFound:
+                self.missing = True
+                break
+            except Exception as error:
+                failures += 1
+                logger.warning("cannot load %s yet: %r", self.mirror.showtime_id, error)
+                low, high = _RETRY_SECONDS
+                await asyncio.sleep(random.uniform(low, min(high, low * 2**failures)))  # noqa: S311
+                continue
+            if self.mirror.load(layout, states) and not self._again:
+                break
+        self._loading = None
+        self._first_load.set()
+        self._flush()
+
+    # -- telling the watchers -----------------------------------------------------------------
+
+    def step(self, epoch: str, seq: int) -> Step | None:
+        """Return what brings a watcher from its position to now; None when it is there."""
+        mirror = self.mirror
+        if (epoch, seq) == (mirror.epoch, mirror.seq):
+            return None
+        since = seq if epoch == mirror.epoch else -1
+        step = self._steps.get(since)
+        if step is None:
+            step = self._steps[since] = Step(self._frame(since), mirror.epoch, mirror.seq)
+        return step
+
+    def nothing_new(self) -> Step:
+        """Return the first step of a watcher that came back and has missed nothing."""
+        mirror = self.mirror
+        frame = frames.events(mirror.epoch, mirror.seq, mirror.seq, mirror.now(), [])
+        return Step(frame, mirror.epoch, mirror.seq)
+
+    def _frame(self, since: int) -> str:
+        mirror = self.mirror
+        changes = mirror.since(since) if since >= 0 else None
+        if changes is None:
+            return frames.snapshot(mirror.epoch, mirror.seq, mirror.now(), mirror.states)
+        return frames.events(mirror.epoch, since, mirror.seq, mirror.now(), changes)
+
+    async def changed(self) -> None:
+        """Return at the next flush."""
+        await self._flushed.wait()
+
+    def _flush_soon(self) -> None:
+        """Flush at once when it was quiet, else when the window since the last one has passed."""
+        if self._timer:
+            return
+        loop = asyncio.get_running_loop()
+        wait = self._last_flush + WINDOW_SECONDS - loop.time()
+        if wait <= 0:
+            self._flush()
+        else:
+            self._timer = loop.call_later(wait, self._flush)
+
+    def _flush(self) -> None:
+        self._timer = None
+        self._steps.clear()
+        self._last_flush = asyncio.get_running_loop().time()
+        self._flushed.set()
+        self._flushed = asyncio.Event()

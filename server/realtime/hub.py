@@ -1,0 +1,84 @@
+"""All watched showtimes of one process, on one listener."""
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections.abc import AsyncIterator
+
+from server.realtime.channel import Channel, Source
+from server.realtime.listener import Listener
+from server.repo.keys import showtime_keys, showtime_of_channel
+
+logger = logging.getLogger("rowlock.hub")
+
+TAIL_CHECK_SECONDS = 5.0
+KEEP_SECONDS = 60.0
+"""How long a mirror outlives its last watcher."""
+
+
+class Hub:
+    def __init__(self, redis_url: str, source: Source) -> None:
+        self._listener = Listener(redis_url, self._heard, self._subscribed)
+        self._source = source
+        self._channels: dict[str, Channel] = {}
+        self._tail_check: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._listener.start()
+        self._tail_check = asyncio.create_task(self._check_tails(), name="tail check")
+
+    async def stop(self) -> None:
+        if self._tail_check:
+            self._tail_check.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._tail_check
+        await self._listener.stop()
+        for channel in self._channels.values():
+            channel.close()
+
+    @contextlib.asynccontextmanager
+    async def watch(self, showtime_id: str) -> AsyncIterator[Channel]:
+        """Give the showtime's channel; it is kept as long as somebody watches, and a while more."""
+        channel = self._channels.get(showtime_id)
+        if channel is None:
+            channel = self._channels[showtime_id] = Channel(showtime_id, self._source)
+            self._listener.subscribe(showtime_keys(showtime_id)["channel"])
+        channel.watchers += 1
+        try:
+            yield channel
+        finally:
+            channel.watchers -= 1
+            if not channel.watchers:
+                wait = 0.0 if channel.missing else KEEP_SECONDS
+                asyncio.get_running_loop().call_later(wait, self._forget, showtime_id, channel)
+
+    def _forget(self, showtime_id: str, channel: Channel) -> None:
+        if not channel.watchers and self._channels.get(showtime_id) is channel:
+            del self._channels[showtime_id]
+            self._listener.unsubscribe(showtime_keys(showtime_id)["channel"])
+            channel.close()
+
+    def _heard(self, name: str, payload: bytes) -> None:
+        if channel := self._channels.get(showtime_of_channel(name)):
+            channel.hear(payload)
+
+    def _subscribed(self, name: str) -> None:
+        if channel := self._channels.get(showtime_of_channel(name)):
+            channel.reload("subscribed")
+
+    async def _check_tails(self) -> None:
+        """Now and then ask Redis where it is: a lost last message shows in no other way."""
+        while True:
+            await asyncio.sleep(TAIL_CHECK_SECONDS * random.uniform(0.8, 1.2))  # noqa: S311
+            try:
+                await self._check_all()
+            except Exception as error:
+                logger.warning("tail check failed: %r", error)
+
+    async def _check_all(self) -> None:
+        for channel in list(self._channels.values()):
+            if not await channel.check_tail():
+                logger.warning("messages were lost: listening anew")
+                self._listener.reconnect()
+                return

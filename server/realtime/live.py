@@ -1,0 +1,126 @@
+"""`/api/showtimes/{id}/live`: the live seat map as WebSocket, or as SSE for those who ask for that.
+
+Anonymous and one-way: a client only chooses where to begin (`?epoch=&seq=`). Close codes as in
+CONTRACT: 1008 origin refused, 1013 try later, 4404 no such showtime, 4408 too slow.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Mapping
+
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import BaseRoute, Route, WebSocketRoute
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from server.errors import NotFound, StoreUnavailable
+from server.models import ID
+from server.realtime import frames
+from server.realtime.channel import Channel, Step
+from server.realtime.hub import Hub
+
+HEARTBEAT_SECONDS = 15.0
+SLOW_SECONDS = 10.0
+"""A client that takes no frame for so long is let go."""
+_READY_SECONDS = 5.0
+
+REFUSED, TRY_LATER, UNKNOWN_SHOWTIME, TOO_SLOW = 1008, 1013, 4404, 4408
+
+
+class LiveRoutes:
+    def __init__(self, hub: Hub, origin_allowed: Callable[[str, str], bool]) -> None:
+        self._hub = hub
+        self._origin_allowed = origin_allowed
+
+    @property
+    def routes(self) -> list[BaseRoute]:
+        path = "/api/showtimes/{showtime_id}/live"
+        return [WebSocketRoute(path, self.socket), Route(path, self.stream)]
+
+    async def socket(self, websocket: WebSocket) -> None:
+        """Accept first and refuse by close code: a browser shows no other reason."""
+        await websocket.accept()
+        showtime_id = websocket.path_params["showtime_id"]
+        origin, host = websocket.headers.get("origin"), websocket.headers.get("host", "")
+        if origin is not None and not self._origin_allowed(origin, host):
+            await websocket.close(REFUSED)
+        elif not ID.fullmatch(showtime_id):
+            await websocket.close(UNKNOWN_SHOWTIME)
+        else:
+            position = _position(websocket.query_params)
+            async with self._hub.watch(showtime_id) as channel:
+                await _serve(websocket, channel, *position)
+
+    async def stream(self, request: Request) -> Response:
+        """The same as Server-Sent Events; each event's id is the position `epoch:seq`."""
+        showtime_id = request.path_params["showtime_id"]
+        if not ID.fullmatch(showtime_id):
+            raise NotFound
+        stack = contextlib.AsyncExitStack()
+        channel = await stack.enter_async_context(self._hub.watch(showtime_id))
+        if not await channel.ready(_READY_SECONDS) or channel.missing:
+            await stack.aclose()
+            raise NotFound if channel.missing else StoreUnavailable
+        last = request.headers.get("last-event-id", "")
+        epoch, _, seq = last.partition(":")
+        position = _position({"epoch": epoch, "seq": seq} if last else request.query_params)
+
+        async def body() -> AsyncIterator[str]:
+            async with stack:
+                async for frame, step in _frames(channel, *position):
+                    yield f"id: {step.epoch}:{step.seq}\n" if step else ""
+                    yield f"data: {frame}\n\n"
+
+        return StreamingResponse(body(), media_type="text/event-stream")
+
+
+def _position(query: Mapping[str, str]) -> tuple[str, int]:
+    """Read where the client wants to go on; ("", 0) when it does not say or makes no sense."""
+    epoch, seq = query.get("epoch", ""), query.get("seq", "")
+    return (epoch, int(seq)) if seq.isascii() and seq.isdigit() and len(seq) < 16 else ("", 0)
+
+
+async def _serve(websocket: WebSocket, channel: Channel, epoch: str, seq: int) -> None:
+    if not await channel.ready(_READY_SECONDS):
+        await websocket.close(TRY_LATER)
+        return
+    if channel.missing:
+        await websocket.close(UNKNOWN_SHOWTIME)
+        return
+    sender = asyncio.create_task(_send(websocket, channel, epoch, seq))
+    try:
+        while (await websocket.receive())["type"] != "websocket.disconnect":
+            pass  # nothing a watcher says matters
+    finally:
+        sender.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await sender
+
+
+async def _send(websocket: WebSocket, channel: Channel, epoch: str, seq: int) -> None:
+    try:
+        async for frame, _ in _frames(channel, epoch, seq):
+            await asyncio.wait_for(websocket.send_text(frame), SLOW_SECONDS)
+    except TimeoutError:
+        await websocket.close(TOO_SLOW)
+    except (WebSocketDisconnect, RuntimeError):
+        return  # it has gone; the receiving side hears of it too
+
+
+async def _frames(channel: Channel, epoch: str, seq: int) -> AsyncIterator[tuple[str, Step | None]]:
+    """Yield what this watcher needs next, for ever: steps as changes come, and heartbeats."""
+    loop = asyncio.get_running_loop()
+    beat_at = loop.time() + HEARTBEAT_SECONDS
+    step: Step | None = channel.step(epoch, seq) or channel.nothing_new()
+    while True:
+        if step:
+            epoch, seq = step.epoch, step.seq
+            yield step.frame, step
+        if loop.time() >= beat_at:
+            beat_at = loop.time() + HEARTBEAT_SECONDS
+            yield frames.heartbeat(seq, channel.mirror.now()), None
+        step = channel.step(epoch, seq)
+        if step is None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(beat_at):
+                    await channel.changed()

@@ -1,0 +1,53 @@
+"""Finishes what a crash, a lost answer or a silent store left undone.
+
+Any number of copies may run: every step is a compare-and-set in MongoDB or a script in Redis that
+compares the booking's id, so the same step done twice is done once.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable
+
+from server.booking import Booking
+from server.bookings import BookingSaga
+from server.repo.bookings import BookingRepo
+from server.repo.claims import ClaimStore
+from server.repo.keys import PARTITIONS
+
+logger = logging.getLogger("rowlock.reconciler")
+
+_BATCH = 100
+
+
+class Reconciler:
+    def __init__(self, saga: BookingSaga, bookings: BookingRepo, claims: ClaimStore) -> None:
+        self._saga = saga
+        self._bookings = bookings
+        self._claims = claims
+
+    async def run_once(self) -> None:
+        """Bring every booking that is due one step on; raises when a store does not answer."""
+        await self._each(await self._bookings.overdue("pending", _BATCH), self._saga.expire)
+        await self._each(await self._bookings.overdue("paying", _BATCH), self._saga.settle)
+        await self._each(await self._bookings.seats_due(_BATCH), self._saga.show)
+        await self._each(await self._bookings.refund_due(_BATCH), self._saga.refund)
+        for partition in PARTITIONS:
+            await self._checkouts(partition)
+
+    async def _each(
+        self, bookings: list[Booking], step: Callable[[Booking], Awaitable[object]]
+    ) -> None:
+        """One booking that cannot be helped does not keep the others waiting."""
+        for booking in bookings:
+            try:
+                await step(booking)
+            except Exception:
+                logger.exception("booking %s: %s failed", booking.id, step.__name__)
+
+    async def _checkouts(self, partition: int) -> None:
+        """Free seats whose booking never came to be, or has ended."""
+        for showtime_id, booking_id in await self._claims.due_checkouts(partition, _BATCH):
+            booking = await self._bookings.get(booking_id)
+            if booking is None:
+                await self._claims.release(showtime_id, booking_id, [], reason="expired")
+            elif not booking.claims:
+                await self._saga.show(booking)

@@ -1,0 +1,92 @@
+"""Collection `audit_logs`: append-only, one chain.
+
+Each entry carries its number `n`, the hash of the entry before it and its own, so that a missing or
+changed one is found.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from server.models import rfc3339
+from server.repo.mongo import Database, Document
+
+GENESIS = "0" * 64
+
+
+class AuditLogRepo:
+    def __init__(self, database: Database) -> None:
+        self._rows = database["audit_logs"]
+
+    async def append(self, entries: Sequence[Document]) -> int:
+        """Add those entries whose `_id` is not there yet; returns how many were added.
+
+        Raises BulkWriteError when another relay appended meanwhile: what was added before that is
+        whole, and a repeat adds the rest.
+        """
+        ids = [entry["_id"] for entry in entries]
+        known = {row["_id"] async for row in self._rows.find({"_id": {"$in": ids}}, {"_id": 1})}
+        head = await self._rows.find_one(sort=[("n", -1)]) or {"n": 0, "hash": GENESIS}
+        number, previous = head["n"], head["hash"]
+        chained = []
+        for entry in entries:
+            if entry["_id"] in known:
+                continue
+            known.add(entry["_id"])
+            number += 1
+            link = {**entry, "n": number, "previous": previous}
+            previous = digest(link)
+            chained.append({**link, "hash": previous})
+        if chained:
+            await self._rows.insert_many(chained, ordered=True)
+        return len(chained)
+
+    async def find(self, where: "AuditQuery", before: int | None, limit: int) -> list[Document]:
+        """Return entries newest first, those with `n` below `before`."""
+        query = where.as_filter()
+        if before is not None:
+            query["n"] = {"$lt": before}
+        rows: list[Document] = await self._rows.find(query).sort("n", -1).to_list(limit)
+        return rows
+
+
+class AuditQuery:
+    """What the admin audit feed can be narrowed to; None leaves a field open."""
+
+    def __init__(
+        self,
+        *,
+        action: str | None = None,
+        actor: str | None = None,
+        showtime: str | None = None,
+        booking: str | None = None,
+        start: datetime | None = None,
+        end: datetime | None = None,
+    ) -> None:
+        self._exact = {
+            "action": action,
+            "actor.id": actor,
+            "target.showtime_id": showtime,
+            "target.booking_id": booking,
+        }
+        self._span = {"$gte": start, "$lt": end}
+
+    def as_filter(self) -> Document:
+        query: Document = {name: value for name, value in self._exact.items() if value is not None}
+        span = {operator: at for operator, at in self._span.items() if at is not None}
+        return query | ({"at": span} if span else {})
+
+
+def digest(entry: Document) -> str:
+    """Return the SHA-256 of an entry without its own hash: keys sorted, times RFC 3339."""
+    content = {name: value for name, value in entry.items() if name != "hash"}
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), default=_plain)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, datetime):
+        return rfc3339(value)
+    raise TypeError(f"{type(value).__name__} has no place in an audit entry")

@@ -1,0 +1,95 @@
+"""The only place that knows redis-py: connecting, running scripts, naming errors.
+
+redis-py repeats a command whose answer was lost, so a script may run twice; every script is written
+to give the same answer then. Whatever the driver raises becomes StoreUnavailable, once, here.
+"""
+
+from collections.abc import Awaitable, Iterable, Mapping
+from typing import Any
+
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import ExponentialBackoff
+from redis.commands.core import AsyncScript
+from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
+
+from server import lua
+from server.errors import StoreUnavailable
+
+__all__ = ["Redis", "Scripts", "answer", "connect", "server_version"]
+
+_CONNECTIONS = 32
+_TIMEOUT_S = 3.0
+_RETRIES = 2
+
+
+def connect(url: str) -> "Redis":
+    """Return a client for `url` (redis:// or rediss://); connects lazily.
+
+    Raises ValueError when the address itself cannot be understood.
+    """
+    pool = BlockingConnectionPool.from_url(
+        url,
+        max_connections=_CONNECTIONS,
+        timeout=_TIMEOUT_S,
+        decode_responses=True,
+        protocol=2,
+        socket_timeout=_TIMEOUT_S,
+        socket_connect_timeout=_TIMEOUT_S,
+        retry=Retry(ExponentialBackoff(cap=0.5, base=0.02), _RETRIES),
+    )
+    return Redis(connection_pool=pool)
+
+
+async def answer(command: Awaitable[Any]) -> Any:
+    """Await a command; raises StoreUnavailable when the store cannot do its work.
+
+    Other error replies (a wrong type, a script that broke) are bugs and pass through.
+    """
+    try:
+        return await command
+    except ResponseError as error:
+        if isinstance(error, OutOfMemoryError) or str(error).startswith(_NOT_NOW):
+            raise StoreUnavailable from error
+        raise
+    except (RedisError, OSError) as error:
+        raise StoreUnavailable from error
+
+
+_NOT_NOW = ("LOADING", "BUSY", "READONLY", "MASTERDOWN", "NOREPLICAS", "TRYAGAIN", "CLUSTERDOWN")
+
+
+async def server_version(redis: "Redis") -> tuple[int, ...]:
+    """Return the version of the server as Redis counts it, e.g. (7, 2, 4)."""
+    info = await answer(redis.info("server"))
+    return tuple(int(part) for part in str(info["redis_version"]).split("."))
+
+
+class Scripts:
+    """Runs the scripts of `server/lua` by name."""
+
+    def __init__(self, redis: "Redis") -> None:
+        self._redis = redis
+        self._scripts = {name: lua.load(name) for name in lua.names()}
+        self._registered: dict[str, AsyncScript] = {
+            name: redis.register_script(script.source) for name, script in self._scripts.items()
+        }
+
+    async def run(
+        self, name: str, keys: Mapping[str, str], rest: Iterable[str] = (), **args: str | int
+    ) -> tuple[str, list[Any]]:
+        """Run one script; `keys` may hold more names than it takes.
+
+        Returns its first word, one of those in its header, and the rest of its answer.
+        """
+        script = self._scripts[name]
+        if args.keys() != set(script.args):
+            raise TypeError(f"{name} takes {', '.join(script.args)}")
+        argv = [args[arg] for arg in script.args]
+        if script.rest:
+            argv.extend(rest)
+        call = self._registered[name](keys=[keys[key] for key in script.keys], args=argv)
+        word, *reply = await answer(call)
+        if word not in script.words:
+            raise ValueError(f"{name} answered {word!r}, which its header does not name")
+        return word, reply

@@ -1,0 +1,78 @@
+"""One HTTP server process: its socket, its uvicorn, its orderly end."""
+
+import asyncio
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import uvicorn
+from starlette.types import ASGIApp
+
+_BACKLOG = 2048
+_GRACE_S = 5
+_MAX_CLIENT_MESSAGE = 8192  # what clients say is at most a ticket
+
+
+class ServingError(Exception):
+    """The server cannot be started; the message is one line for a person."""
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Return a listening socket; raises ServingError when it cannot be had.
+
+    Clients that connect before `serve` runs are kept waiting, not refused.
+    """
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    except OSError as error:
+        raise ServingError(f"cannot listen on {host} port {port}: {error.strerror}") from None
+
+
+async def serve(app: ASGIApp, listener: socket.socket, ready: Callable[[], None]) -> None:
+    """Serve until cancelled, then let requests finish and the application shut down.
+
+    `ready` is called once requests are answered. Raises ServingError when the application does not
+    start. A second cancellation ends the wait for open requests.
+    """
+    config = uvicorn.Config(
+        app,
+        http="httptools",
+        ws="websockets-sansio",
+        ws_per_message_deflate=False,
+        ws_max_size=_MAX_CLIENT_MESSAGE,
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        backlog=_BACKLOG,
+        timeout_graceful_shutdown=_GRACE_S,
+    )
+    server = _Server(config, ready)
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    try:
+        await asyncio.shield(serving)
+    except asyncio.CancelledError:
+        server.should_exit = True
+        await serving
+        raise
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals to the caller and failure to an exception instead of `sys.exit`."""
+
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        try:
+            await super().startup(sockets)
+        except SystemExit:
+            raise ServingError("the application did not start; its log says why") from None
+        self._ready()

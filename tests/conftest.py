@@ -1,0 +1,88 @@
+"""Real servers for the whole run, fresh data for each test."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+
+import pytest
+import redis
+
+from server.binaries import find_redis
+from server.child_server import ChildServer
+from server.embedded import EmbeddedMongo, EmbeddedValkey
+from server.models import new_id
+from server.repo.indexes import create_indexes
+from server.repo.mongo import Database, connect
+
+
+@contextmanager
+def running(server: ChildServer) -> Iterator[None]:
+    """Run `server` from outside of any event loop."""
+    asyncio.run(server.start())
+    try:
+        yield
+    finally:
+        asyncio.run(server.stop())
+
+
+@pytest.fixture(scope="session")
+def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedValkey]:
+    server = EmbeddedValkey(tmp_path_factory.mktemp("valkey"))
+    with running(server):
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis7(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedValkey]:
+    """Debian's redis-server, the oldest that Rowlock supports."""
+    binary = find_redis()
+    if binary is None:
+        if os.environ.get("ROWLOCK_REQUIRE_REDIS7"):
+            pytest.fail("ROWLOCK_REQUIRE_REDIS7 is set, and there is no redis-server >= 7.0")
+        pytest.skip("there is no redis-server >= 7.0")
+    server = EmbeddedValkey(tmp_path_factory.mktemp("redis"), binary)
+    with running(server):
+        yield server
+
+
+@pytest.fixture(scope="session")
+def mongo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedMongo]:
+    server = EmbeddedMongo(tmp_path_factory.mktemp("mongo"))
+    with running(server):
+        yield server
+
+
+@pytest.fixture
+def valkey_url(valkey: EmbeddedValkey) -> str:
+    """An empty Valkey."""
+    return _emptied(valkey)
+
+
+@pytest.fixture(params=["valkey", "redis7"])
+def redis_url(request: pytest.FixtureRequest) -> str:
+    """An empty store; the test runs once on each kind."""
+    return _emptied(request.getfixturevalue(request.param))
+
+
+@pytest.fixture
+def mongo_uri(mongo: EmbeddedMongo) -> str:
+    return mongo.uri
+
+
+@pytest.fixture
+async def database(mongo: EmbeddedMongo) -> AsyncIterator[Database]:
+    """A MongoDB database with its indexes and nothing else; gone after the test."""
+    database = connect(f"mongodb://127.0.0.1:{mongo.port}/{new_id('test')}?replicaSet=rs0")
+    try:
+        await create_indexes(database)
+        yield database
+    finally:
+        await database.client.drop_database(database.name)
+        database.client.close()
+
+
+def _emptied(server: EmbeddedValkey) -> str:
+    with redis.Redis.from_url(server.url) as client:
+        client.flushall()
+    return server.url
