@@ -22,13 +22,16 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Self
+from urllib.parse import urlsplit
 
 import psutil
 
 from server.binaries import EmbeddedError
 
 LOOPBACK = "127.0.0.1"
+ADDRESS_FILE = "address"
 
+_LOCK_S = 2.0
 _START_S = 30.0
 _STOP_S = 20.0
 _POLL_S = 0.02
@@ -56,6 +59,7 @@ class ChildServer(ABC):
         self.log_file = self.directory / "server.log"
         self.pid_file = self.directory / "server.pid"
         self.port = 0
+        self._address_file = self.directory / ADDRESS_FILE
         self._lock: IO[str] | None = None
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -89,11 +93,11 @@ class ChildServer(ABC):
     async def start(self) -> None:
         """Return once the server does its work; raises EmbeddedError."""
         try:
-            self._lock = _lock(self.directory)
+            self._lock = await _lock_soon(self.directory)
             await self._end_leftover()
             await self._start_on_free_port()
             await self.prepare()
-            _address_file(self.directory).write_text(self.address)
+            self._address_file.write_text(self.address)
         except BaseException:
             await self.stop()
             raise
@@ -105,7 +109,6 @@ class ChildServer(ABC):
             await _end(child, lambda: child.poll() is None)
             self._process = None
         if self._lock is not None:
-            _address_file(self.directory).unlink(missing_ok=True)
             self._lock.close()
             self._lock = None
 
@@ -117,12 +120,19 @@ class ChildServer(ABC):
                 await _end(leftover, lambda: _runs(leftover))
 
     async def _start_on_free_port(self) -> None:
-        for _ in range(_PORT_ATTEMPTS):
-            self.port = _free_port()
+        """Take the port of the last run if it is free: MongoDB remembers it."""
+        for attempt in range(_PORT_ATTEMPTS):
+            self.port = _free_port(self._last_port() if attempt == 0 else 0)
             self._process = self._spawn()
             if await self._comes_up(self._process):
                 return
         raise EmbeddedError(f"{self.name} found no free port")
+
+    def _last_port(self) -> int:
+        try:
+            return urlsplit(self._address_file.read_text()).port or 0
+        except (OSError, ValueError):
+            return 0
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         data = self.directory / "data"
@@ -158,31 +168,41 @@ class ChildServer(ABC):
 def address_in(directory: Path) -> str | None:
     """Return the address of the server that another process runs in `directory`."""
     try:
-        address = _address_file(directory).read_text()
+        address = (directory / ADDRESS_FILE).read_text()
         _lock(directory).close()
     except FileNotFoundError:
         return None
-    except EmbeddedError:
+    except BlockingIOError:
         return address
-    return None  # left behind by a process that was killed
+    return None  # it has stopped
 
 
-def _address_file(directory: Path) -> Path:
-    return directory / "address"
+async def _lock_soon(directory: Path) -> IO[str]:
+    """Take the directory for this process, for as long as the file is open; raises EmbeddedError.
+
+    Somebody who is being killed, or who only looks (`address_in`), may have it for a moment more.
+    """
+    give_up = time.monotonic() + _LOCK_S
+    while True:
+        try:
+            return _lock(directory)
+        except BlockingIOError:
+            if time.monotonic() > give_up:
+                raise EmbeddedError(f"{directory} is in use by another Rowlock") from None
+        except OSError as error:
+            raise EmbeddedError(f"cannot use {directory}: {error.strerror}") from None
+        await asyncio.sleep(_POLL_S)
 
 
 def _lock(directory: Path) -> IO[str]:
-    """Take the directory for this process, for as long as the file is open."""
-    try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        file = (directory / "lock").open("w")
-    except OSError as error:
-        raise EmbeddedError(f"cannot use {directory}: {error.strerror}") from None
+    """Raises BlockingIOError when another process, or another server here, has the directory."""
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    file = (directory / "lock").open("w")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    except BaseException:
         file.close()
-        raise EmbeddedError(f"{directory} is in use by another Rowlock") from None
+        raise
     return file
 
 
@@ -215,8 +235,13 @@ def _listens(pid: int, port: int) -> bool:
     return any(s.status == psutil.CONN_LISTEN and s.laddr.port == port for s in sockets)
 
 
-def _free_port() -> int:
+def _free_port(wish: int = 0) -> int:
+    """Return the port `wish` when nobody listens there, else any free one."""
     with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, wish))
+        except OSError:
+            probe.bind((LOOPBACK, 0))
         port: int = probe.getsockname()[1]
         return port

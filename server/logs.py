@@ -24,7 +24,8 @@ def configure(settings: Settings) -> None:
     root.handlers = [handler]
     level = logging.getLevelNamesMapping()[settings.log_level]
     root.setLevel(max(level, logging.WARNING))
-    logging.getLogger("authlib").setLevel(root.level)  # has a level of its own
+    for name in ("authlib", "pymongo"):  # they have levels of their own
+        logging.getLogger(name).setLevel(root.level)
     logging.getLogger("rowlock").setLevel(level)
 
 

@@ -26,7 +26,8 @@ def bind(host: str, port: int) -> socket.socket:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family, backlog=_BACKLOG)
     except OSError as error:
-        raise ServingError(f"cannot listen on {host} port {port}: {error.strerror}") from None
+        reason = str(error.strerror).partition(" (")[0]
+        raise ServingError(f"cannot listen on {host} port {port}: {reason}") from None
 
 
 async def serve(app: ASGIApp, listener: socket.socket, ready: Callable[[], None]) -> None:

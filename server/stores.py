@@ -94,4 +94,5 @@ async def _reach_mongo(uri: str) -> None:
 def _refusal(variable: str, address: str, error: BaseException | None) -> str:
     """Name the server without its password, and the reason in one line of bounded length."""
     place = address.partition("://")[2].rpartition("@")[2].partition("/")[0]
-    return f"{variable}: cannot use {place}: {' '.join(str(error).split())[:160]}"
+    reason = " ".join(str(error).split()).partition(" (configured timeouts")[0]
+    return f"{variable}: cannot use {place} ({reason[:160]})"

@@ -17,4 +17,4 @@ def new_secret() -> str:
 
 def digest(secret: str) -> str:
     """Return the form in which a secret is stored and looked up."""
-    return hashlib.sha256(secret.encode()).hexdigest()
+    return hashlib.sha256(secret.encode(errors="surrogatepass")).hexdigest()

@@ -74,7 +74,7 @@ class AccessTokens:
                 leeway=_CLOCK_SKEW,
                 options={"require": _CLAIMS, "strict_aud": True},
             )
-        except jwt.InvalidTokenError:
+        except (jwt.PyJWTError, ValueError):
             raise Unauthenticated("The access token is not valid.") from None
         header, claims = decoded["header"], decoded["payload"]
         known_key = header.get("kid") == self._key_id

@@ -18,7 +18,16 @@ KEEP_SECONDS = 60.0
 
 
 class Hub:
-    def __init__(self, redis_url: str, source: Source) -> None:
+    def __init__(
+        self,
+        redis_url: str,
+        source: Source,
+        *,
+        tail_check_seconds: float = TAIL_CHECK_SECONDS,
+        keep_seconds: float = KEEP_SECONDS,
+    ) -> None:
+        self._tail_check_seconds = tail_check_seconds
+        self._keep_seconds = keep_seconds
         self._listener = Listener(redis_url, self._heard, self._subscribed)
         self._source = source
         self._channels: dict[str, Channel] = {}
@@ -50,7 +59,7 @@ class Hub:
         finally:
             channel.watchers -= 1
             if not channel.watchers:
-                wait = 0.0 if channel.missing else KEEP_SECONDS
+                wait = 0.0 if channel.missing else self._keep_seconds
                 asyncio.get_running_loop().call_later(wait, self._forget, showtime_id, channel)
 
     def _forget(self, showtime_id: str, channel: Channel) -> None:
@@ -70,7 +79,7 @@ class Hub:
     async def _check_tails(self) -> None:
         """Now and then ask Redis where it is: a lost last message shows in no other way."""
         while True:
-            await asyncio.sleep(TAIL_CHECK_SECONDS * random.uniform(0.8, 1.2))  # noqa: S311
+            await asyncio.sleep(self._tail_check_seconds * random.uniform(0.8, 1.2))  # noqa: S311
             try:
                 await self._check_all()
             except Exception as error:

@@ -56,17 +56,17 @@ class LiveRoutes:
         showtime_id = request.path_params["showtime_id"]
         if not ID.fullmatch(showtime_id):
             raise NotFound
-        stack = contextlib.AsyncExitStack()
-        channel = await stack.enter_async_context(self._hub.watch(showtime_id))
-        if not await channel.ready(_READY_SECONDS) or channel.missing:
-            await stack.aclose()
-            raise NotFound if channel.missing else StoreUnavailable
+        async with self._hub.watch(showtime_id) as channel:
+            if not await channel.ready(_READY_SECONDS):
+                raise StoreUnavailable
+            if channel.missing:
+                raise NotFound
         last = request.headers.get("last-event-id", "")
         epoch, _, seq = last.partition(":")
         position = _position({"epoch": epoch, "seq": seq} if last else request.query_params)
 
         async def body() -> AsyncIterator[str]:
-            async with stack:
+            async with self._hub.watch(showtime_id) as channel:
                 async for frame, step in _frames(channel, *position):
                     yield f"id: {step.epoch}:{step.seq}\n" if step else ""
                     yield f"data: {frame}\n\n"

@@ -7,6 +7,7 @@ changing this file.
 
 import asyncio
 import logging
+import time
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -14,6 +15,7 @@ from bson.codec_options import CodecOptions
 from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorCollection, AsyncIOMotorDatabase
 from pymongo import ASCENDING, DESCENDING, IndexModel, ReturnDocument
 from pymongo.errors import (
+    AutoReconnect,
     BulkWriteError,
     ConfigurationError,
     ConnectionFailure,
@@ -21,6 +23,7 @@ from pymongo.errors import (
     ExecutionTimeout,
     OperationFailure,
     PyMongoError,
+    ServerSelectionTimeoutError,
     WTimeoutError,
 )
 from pymongo.read_concern import ReadConcern
@@ -57,6 +60,8 @@ UNAVAILABLE: tuple[type[Exception], ...] = (ConnectionFailure, WTimeoutError, Ex
 """What the driver raises when the store does not answer; the outcome of a write is then unknown."""
 
 _TIMEOUT_MS = 5_000
+_PRIMARY_S = 60
+_ALREADY_INITIALIZED, _NOT_YET_INITIALIZED = 23, 94  # error codes of the server
 
 
 def connect(uri: str) -> Database:
@@ -72,15 +77,14 @@ def connect(uri: str) -> Database:
             socketTimeoutMS=2 * _TIMEOUT_MS,
             tz_aware=True,
         )
+        return client.get_database(
+            urlsplit(uri).path.strip("/") or "rowlock",
+            codec_options=CodecOptions(tz_aware=True),
+            write_concern=WriteConcern(w="majority", j=True, wtimeout=2 * _TIMEOUT_MS),
+            read_concern=ReadConcern("majority"),
+        )
     except (PyMongoError, ValueError) as error:
         raise ValueError(str(error)) from error
-    name = urlsplit(uri).path.strip("/") or "rowlock"
-    return client.get_database(
-        name,
-        codec_options=CodecOptions(tz_aware=True),
-        write_concern=WriteConcern(w="majority", j=True, wtimeout=2 * _TIMEOUT_MS),
-        read_concern=ReadConcern("majority"),
-    )
 
 
 async def ping(database: Database) -> None:
@@ -96,46 +100,69 @@ def is_duplicate_of(error: DuplicateKeyError, field: str) -> bool:
 
 async def insert_missing(collection: Collection, documents: list[Document]) -> int:
     """Insert the documents whose `_id` is new, leave the others as they are; return how many."""
-    known = await collection.distinct("_id", {"_id": {"$in": [d["_id"] for d in documents]}})
-    missing = [document for document in documents if document["_id"] not in set(known)]
-    if not missing:
-        return 0
     try:
-        return len((await collection.insert_many(missing, ordered=False)).inserted_ids)
+        return len((await collection.insert_many(documents, ordered=False)).inserted_ids)
     except BulkWriteError as error:
         details = error.details or {}
         refusals = details.get("writeErrors", [])
         if details.get("writeConcernErrors") or any(r["code"] != 11000 for r in refusals):
             raise
-        return len(missing) - len(refusals)  # another process was faster
+        return len(documents) - len(refusals)
 
 
 async def ensure_replica_set(host: str) -> None:
     """Make the lone mongod at `host` ("127.0.0.1:port") the primary of a one-node replica set.
 
-    A data directory that was served on another port before is re-pointed to this one.
+    A data directory that was served on another port before is re-pointed to this one. Raises
+    PyMongoError.
     """
     client: Client = AsyncIOMotorClient(
-        f"mongodb://{host}/?directConnection=true", serverSelectionTimeoutMS=30_000
+        f"mongodb://{host}/?directConnection=true", serverSelectionTimeoutMS=_TIMEOUT_MS
     )
+    give_up = time.monotonic() + _PRIMARY_S
     try:
-        admin = client.admin
-        try:
-            config = (await admin.command("replSetGetConfig"))["config"]
-        except OperationFailure as error:
-            if error.code != 94:  # NotYetInitialized
-                raise
-            members = [{"_id": 0, "host": host}]
-            await admin.command("replSetInitiate", {"_id": "rs0", "members": members})
-        else:
-            if config["members"][0]["host"] != host:
-                config["members"][0]["host"] = host
-                config["version"] += 1
-                await admin.command("replSetReconfig", config, force=True)
-        for _ in range(600):
-            if (await admin.command("hello")).get("isWritablePrimary"):
-                return
+        while not await _is_primary(client.admin):
+            if time.monotonic() > give_up:
+                raise ConfigurationError(f"{host} did not become primary within {_PRIMARY_S} s")
+            await _point_replica_set(client.admin, host)
             await asyncio.sleep(0.05)
-        raise ConfigurationError(f"{host} did not become primary within 30 s")
     finally:
         client.close()
+
+
+async def _is_primary(admin: Database) -> bool:
+    return bool((await admin.command("hello")).get("isWritablePrimary"))
+
+
+async def _point_replica_set(admin: Database, host: str) -> None:
+    """Bring the replica set's configuration to `host`, or let the caller come again.
+
+    A mongod that has just started may still look for itself among the stored members: it then
+    claims to have no configuration, refuses a new one, and drops its clients when it is through.
+    """
+    try:
+        config = await _replica_set_config(admin)
+        if config is None:
+            members = [{"_id": 0, "host": host}]
+            await admin.command("replSetInitiate", {"_id": "rs0", "members": members})
+        elif config["members"][0]["host"] != host:
+            config["members"][0]["host"] = host
+            config["version"] += 1
+            await admin.command("replSetReconfig", config, force=True)
+    except ServerSelectionTimeoutError:  # it is gone
+        raise
+    except AutoReconnect:
+        return
+    except OperationFailure as error:
+        if error.code != _ALREADY_INITIALIZED:
+            raise
+
+
+async def _replica_set_config(admin: Database) -> Document | None:
+    try:
+        config: Document = (await admin.command("replSetGetConfig"))["config"]
+    except OperationFailure as error:
+        if error.code != _NOT_YET_INITIALIZED:
+            raise
+        return None
+    return config

@@ -38,7 +38,7 @@ def connect(url: str) -> "Redis":
         socket_connect_timeout=_TIMEOUT_S,
         retry=Retry(ExponentialBackoff(cap=0.5, base=0.02), _RETRIES),
     )
-    return Redis(connection_pool=pool)
+    return Redis.from_pool(pool)  # and so closes it
 
 
 async def answer(command: Awaitable[Any]) -> Any:

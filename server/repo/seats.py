@@ -25,11 +25,11 @@ from server.repo.seat_answers import (
 
 class SeatStore:
     def __init__(
-        self, redis: Redis, scripts: Scripts, *, ttl_seconds: int, max_seats_per_user: int
+        self, redis: Redis, scripts: Scripts, *, ttl_seconds: float, max_seats_per_user: int
     ) -> None:
         self._redis = redis
         self._scripts = scripts
-        self._ttl_ms = ttl_seconds * 1000
+        self._ttl_ms = round(ttl_seconds * 1000)
         self._max_seats = max_seats_per_user
 
     async def lock(

@@ -1,0 +1,277 @@
+"""Listener, channel and hub on a real store: whatever is lost on the way, the mirror heals."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+
+from server.catalogue import Layout, Row, Seat
+from server.errors import NotFound
+from server.realtime.channel import Channel
+from server.realtime.hub import Hub
+from server.repo.keys import showtime_keys
+from server.repo.seat_answers import SeatStates, ShowtimeNotLoaded
+from tests.seat_stores import SHOWTIME, Stores, opened
+
+LAYOUT = Layout((Row("A", tuple(Seat(f"A{n}", n) for n in range(40))),))
+
+
+class StoreSource:
+    """The seat store alone as the source of truth; counts how often it is read."""
+
+    def __init__(self, stores: Stores) -> None:
+        self.stores = stores
+        self.reads = 0
+        self.renewed: list[str] = []
+
+    async def states(self, showtime_id: str) -> tuple[Layout, SeatStates]:
+        if showtime_id != SHOWTIME:
+            raise NotFound
+        self.reads += 1
+        try:
+            states = await self.stores.seats.read(showtime_id)
+        except ShowtimeNotLoaded:
+            await self.stores.load()
+            states = await self.stores.seats.read(showtime_id)
+        assert states is not None
+        return LAYOUT, states
+
+    async def positions(self, showtime_ids: list[str]) -> list[tuple[str, int] | None]:
+        return await self.stores.seats.positions(showtime_ids)
+
+    async def renew(self, showtime_id: str, stale_epoch: str) -> None:
+        self.renewed.append(stale_epoch)
+        await self.stores.load(stale_epoch=stale_epoch)
+
+
+@pytest.fixture
+async def source(valkey_url: str) -> AsyncIterator[StoreSource]:
+    async with opened(valkey_url) as stores:
+        await stores.load()
+        yield StoreSource(stores)
+
+
+@asynccontextmanager
+async def running(url: str, source: StoreSource, **options: float) -> AsyncIterator[Hub]:
+    hub = Hub(url, source, **{"tail_check_seconds": 3600.0, **options})
+    hub.start()
+    try:
+        yield hub
+    finally:
+        await hub.stop()
+
+
+async def eventually(condition: Callable[[], bool], seconds: float = 5.0) -> None:
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+async def agree(channel: Channel, stores: Stores, seconds: float = 5.0) -> None:
+    """Wait until the mirror stands where the store stands, and compare what it shows."""
+    async with asyncio.timeout(seconds):
+        while True:
+            states = await stores.seats.read(SHOWTIME)
+            assert states is not None
+            if (channel.mirror.epoch, channel.mirror.seq) == (states.epoch, states.seq):
+                break
+            await asyncio.sleep(0.01)
+    shown = dict(zip(LAYOUT.seat_ids, channel.mirror.states, strict=True))
+    assert {seat: state for seat, state in shown.items() if state != "."} == states.taken
+
+
+def deaf_to(hub: Hub, *numbers: int) -> list[int]:
+    """Make the hub lose the messages that come at those places (1 is the next one)."""
+    heard, real = [0], hub._heard
+    lost: list[int] = []
+
+    def hear(name: str, payload: bytes) -> None:
+        heard[0] += 1
+        if heard[0] in numbers:
+            lost.append(heard[0])
+        else:
+            real(name, payload)
+
+    hub._listener._on_message = hear
+    return lost
+
+
+async def change(stores: Stores, *seats: str, user: str = "ann") -> None:
+    for seat in seats:
+        await stores.seats.lock(SHOWTIME, user, [seat], "")
+
+
+async def test_a_channel_begins_with_what_the_store_has(
+    source: StoreSource, valkey_url: str
+) -> None:
+    await change(source.stores, "A1")
+    async with running(valkey_url, source) as hub, hub.watch(SHOWTIME) as channel:
+        assert await channel.ready(5)
+        assert channel.mirror.states[:3] == ".l."
+
+
+async def test_changes_arrive_in_order(source: StoreSource, valkey_url: str) -> None:
+    async with running(valkey_url, source) as hub, hub.watch(SHOWTIME) as channel:
+        assert await channel.ready(5)
+        await change(source.stores, *(f"A{n}" for n in range(10)))
+        await agree(channel, source.stores)
+        assert source.reads == 1
+
+
+async def test_a_thousand_joiners_cost_one_read(source: StoreSource, valkey_url: str) -> None:
+    async with running(valkey_url, source) as hub:
+
+        async def join() -> str:
+            async with hub.watch(SHOWTIME) as channel:
+                assert await channel.ready(5)
+                step = channel.step("", 0)
+                assert step is not None
+                return step.frame
+
+        frames = await asyncio.gather(*(join() for _ in range(1000)))
+    assert source.reads == 1
+    assert len({id(frame) for frame in frames}) == 1  # built once, shared by all
+
+
+async def test_a_lost_message_shows_at_the_next_one(source: StoreSource, valkey_url: str) -> None:
+    async with running(valkey_url, source) as hub, hub.watch(SHOWTIME) as channel:
+        assert await channel.ready(5)
+        lost = deaf_to(hub, 2)
+        await change(source.stores, "A1", "A2", "A3")
+        await agree(channel, source.stores)
+        assert lost == [2]
+        assert source.reads == 2
+
+
+async def test_a_lost_last_message_shows_at_the_tail_check(
+    source: StoreSource, valkey_url: str
+) -> None:
+    async with running(valkey_url, source, tail_check_seconds=0.2) as hub:
+        async with hub.watch(SHOWTIME) as channel:
+            assert await channel.ready(5)
+            lost = deaf_to(hub, 1)
+            await change(source.stores, "A1")
+            await agree(channel, source.stores)
+            assert lost == [1]
+
+
+async def test_without_the_tail_check_a_lost_last_message_stays_lost(
+    source: StoreSource, valkey_url: str
+) -> None:
+    """The other half of the test above: it is the tail check that heals."""
+    async with running(valkey_url, source) as hub, hub.watch(SHOWTIME) as channel:
+        assert await channel.ready(5)
+        lost = deaf_to(hub, 1)
+        await change(source.stores, "A1")
+        await eventually(lambda: lost == [1])
+        with pytest.raises(TimeoutError):
+            await agree(channel, source.stores, seconds=0.5)
+
+
+async def test_a_killed_connection_loses_nothing_for_long(
+    source: StoreSource, valkey_url: str
+) -> None:
+    async with running(valkey_url, source) as hub, hub.watch(SHOWTIME) as channel:
+        assert await channel.ready(5)
+        for n in range(5):
+            assert await source.stores.redis.client_kill_filter(_type="pubsub") == 1
+            await change(source.stores, f"A{n}")
+            await agree(channel, source.stores)
+
+
+async def test_a_wipe_begins_a_new_epoch(source: StoreSource, valkey_url: str) -> None:
+    async with running(valkey_url, source, tail_check_seconds=0.2) as hub:
+        async with hub.watch(SHOWTIME) as channel:
+            assert await channel.ready(5)
+            await change(source.stores, "A1")
+            await agree(channel, source.stores)
+            epoch = channel.mirror.epoch
+            await source.stores.redis.flushall()
+            await eventually(lambda: channel.mirror.epoch != epoch)
+            await agree(channel, source.stores)
+            step = channel.step(epoch, 2)
+            assert step is not None
+            assert '"type":"snapshot"' in step.frame
+
+
+async def test_a_store_that_went_back_in_time_gets_a_new_epoch(
+    source: StoreSource, valkey_url: str
+) -> None:
+    async with running(valkey_url, source, tail_check_seconds=0.2) as hub:
+        async with hub.watch(SHOWTIME) as channel:
+            assert await channel.ready(5)
+            await change(source.stores, "A1", "A2")
+            await agree(channel, source.stores)
+            epoch = channel.mirror.epoch
+            await source.stores.redis.hincrby(showtime_keys(SHOWTIME)["meta_key"], "seq", -1)
+            await eventually(lambda: source.renewed == [epoch])
+            await eventually(lambda: channel.mirror.epoch != epoch)
+            await agree(channel, source.stores)
+
+
+async def test_a_healthy_tail_check_disturbs_nothing(source: StoreSource, valkey_url: str) -> None:
+    """Under constant change the check neither reloads nor begins a new epoch."""
+    async with running(valkey_url, source, tail_check_seconds=0.01) as hub:
+        async with hub.watch(SHOWTIME) as channel:
+            assert await channel.ready(5)
+            for _ in range(300):
+                await change(source.stores, "A1")
+                await source.stores.seats.release(SHOWTIME, "ann", [], "")
+            await agree(channel, source.stores)
+            assert (source.reads, source.renewed) == (1, [])
+
+
+async def test_an_unknown_showtime_is_missing_and_soon_forgotten(
+    source: StoreSource, valkey_url: str
+) -> None:
+    async with running(valkey_url, source) as hub:
+        async with hub.watch("sho_none") as channel:
+            assert await channel.ready(5)
+            assert channel.missing
+        await eventually(lambda: hub._channels == {})
+
+
+async def test_a_mirror_outlives_its_last_watcher_for_a_while(
+    source: StoreSource, valkey_url: str
+) -> None:
+    async with running(valkey_url, source, keep_seconds=0.2) as hub:
+        async with hub.watch(SHOWTIME) as first:
+            assert await first.ready(5)
+        async with hub.watch(SHOWTIME) as again:
+            assert again is first
+        await eventually(lambda: hub._channels == {})
+        async with hub.watch(SHOWTIME) as second:
+            assert second is not first
+            assert await second.ready(5)
+    assert source.reads == 2
+
+
+async def test_a_store_that_comes_late_is_awaited(source: StoreSource) -> None:
+    """No connection is no error: the channel is ready once there is one."""
+    async with running("redis://127.0.0.1:1/0", source) as hub, hub.watch(SHOWTIME) as channel:
+        assert not await channel.ready(0.2)
+
+
+async def test_a_burst_is_told_in_few_frames(source: StoreSource, valkey_url: str) -> None:
+    """First change at once, the rest gathered: far fewer steps than changes."""
+    async with running(valkey_url, source) as hub, hub.watch(SHOWTIME) as channel:
+        assert await channel.ready(5)
+        epoch, seq, steps = channel.mirror.epoch, channel.mirror.seq, 0
+
+        async def watch() -> None:
+            nonlocal seq, steps
+            while True:
+                await channel.changed()
+                if step := channel.step(epoch, seq):
+                    seq, steps = step.seq, steps + 1
+
+        watcher = asyncio.create_task(watch())
+        await asyncio.sleep(0)
+        for _ in range(200):
+            await change(source.stores, "A1")
+            await source.stores.seats.release(SHOWTIME, "ann", [], "")
+        await agree(channel, source.stores)
+        await eventually(lambda: seq == channel.mirror.seq)
+        watcher.cancel()
+        assert 1 <= steps < 100

@@ -1,0 +1,284 @@
+"""The live map over real sockets: frames, resume, close codes, heartbeats, SSE."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
+
+from server.api.middleware import RequestEnvelope
+from server.api.problems import exception_handlers
+from server.realtime import live
+from server.realtime.live import LiveRoutes
+from server.serving import bind, serve
+from tests.seat_stores import SHOWTIME
+from tests.test_hub import LAYOUT, StoreSource, change, running, source
+
+__all__ = ["source"]
+
+OURS = "http://ours.example"
+
+
+@asynccontextmanager
+async def served(url: str, source: StoreSource, **options: float) -> AsyncIterator[str]:
+    """Serve the live map alone; yields host:port."""
+    async with running(url, source, **options) as hub:
+        routes = LiveRoutes(hub, lambda origin, host: origin == OURS).routes
+        app = RequestEnvelope(Starlette(routes=routes, exception_handlers=exception_handlers(())))
+        ready = asyncio.Event()
+        with bind("127.0.0.1", 0) as listener:
+            serving = asyncio.create_task(serve(app, listener, ready.set))
+            await ready.wait()
+            try:
+                yield f"127.0.0.1:{listener.getsockname()[1]}"
+            finally:
+                serving.cancel()
+                with suppress(asyncio.CancelledError):
+                    await serving
+
+
+@pytest.fixture
+async def host(valkey_url: str, source: StoreSource) -> AsyncIterator[str]:
+    async with served(valkey_url, source) as host:
+        yield host
+
+
+@pytest.fixture
+def quick_heartbeat(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "HEARTBEAT_SECONDS", 0.1)
+
+
+def address(host: str, showtime: str = SHOWTIME, query: str = "") -> str:
+    return f"ws://{host}/api/showtimes/{showtime}/live{query}"
+
+
+async def receive(socket: ClientConnection) -> dict[str, Any]:
+    async with asyncio.timeout(5):
+        frame: dict[str, Any] = json.loads(await socket.recv())
+        return frame
+
+
+async def close_code(socket: ClientConnection) -> int | None:
+    with suppress(ConnectionClosed):
+        async with asyncio.timeout(5):
+            await socket.recv()
+    return socket.close_code
+
+
+async def test_the_first_frame_is_a_snapshot(host: str, source: StoreSource) -> None:
+    await change(source.stores, "A1")
+    async with connect(address(host)) as socket:
+        frame = await receive(socket)
+    assert set(frame) == {"type", "epoch", "seq", "server_time", "states"}
+    assert frame["type"] == "snapshot"
+    assert frame["states"] == ".l" + "." * (len(LAYOUT.seats) - 2)
+
+
+async def test_events_are_numbered_and_name_no_owner(host: str, source: StoreSource) -> None:
+    async with connect(address(host)) as socket:
+        first = await receive(socket)
+        lock = await source.stores.seats.lock(SHOWTIME, "ann", ["A1", "A2"], "req")
+        locked = await receive(socket)
+        assert {name: value for name, value in locked.items() if name != "server_time"} == {
+            "type": "events",
+            "epoch": first["epoch"],
+            "prev": first["seq"],
+            "seq": first["seq"] + 1,
+            "events": [
+                {"type": "seat.locked", "seats": ["A1", "A2"], "expires_at": lock.expires_at}
+            ],
+        }
+        assert abs(lock.expires_at - locked["server_time"] - 300_000) < 5_000
+        await source.stores.seats.release(SHOWTIME, "ann", ["A1"], "")
+        released = await receive(socket)
+    assert released["prev"] == locked["seq"]
+    assert released["events"] == [{"type": "seat.released", "seats": ["A1"], "reason": "released"}]
+    assert "ann" not in json.dumps([locked, released])
+    assert lock.id not in json.dumps([locked, released])
+
+
+async def test_a_watcher_comes_back_with_its_position(host: str, source: StoreSource) -> None:
+    async with connect(address(host)) as socket:
+        first = await receive(socket)
+        await change(source.stores, "A1")
+        position = await receive(socket)
+    await change(source.stores, "A2", "A3")
+    back = f"?epoch={position['epoch']}&seq={position['seq']}"
+    async with connect(address(host, query=back)) as socket:
+        frame = await receive(socket)
+    assert frame["type"] == "events"
+    assert (frame["prev"], frame["seq"]) == (position["seq"], position["seq"] + 2)
+    assert sorted(event["seats"] for event in frame["events"]) == [["A2"], ["A3"]] or [
+        event["seats"] for event in frame["events"]
+    ] == [["A2", "A3"]]
+    assert first["epoch"] == frame["epoch"]
+
+
+async def test_who_missed_nothing_is_told_so(host: str) -> None:
+    async with connect(address(host)) as socket:
+        first = await receive(socket)
+    back = f"?epoch={first['epoch']}&seq={first['seq']}"
+    async with connect(address(host, query=back)) as socket:
+        frame = await receive(socket)
+    assert (frame["type"], frame["events"]) == ("events", [])
+    assert frame["prev"] == frame["seq"] == first["seq"]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "?epoch=other&seq=1",
+        "?epoch=&seq=",
+        "?seq=1",
+        "?epoch=x&seq=-1",
+        "?epoch=x&seq=1e9",
+        "?seq=²",
+    ],
+)
+async def test_a_position_that_leads_nowhere_gives_a_snapshot(host: str, query: str) -> None:
+    async with connect(address(host, query=query)) as socket:
+        assert (await receive(socket))["type"] == "snapshot"
+
+
+async def test_a_position_ahead_of_us_gives_a_snapshot(host: str) -> None:
+    async with connect(address(host)) as socket:
+        first = await receive(socket)
+    ahead = f"?epoch={first['epoch']}&seq={first['seq'] + 5}"
+    async with connect(address(host, query=ahead)) as socket:
+        assert (await receive(socket))["type"] == "snapshot"
+
+
+async def test_a_wipe_is_told_as_a_snapshot_of_a_new_epoch(
+    valkey_url: str, source: StoreSource
+) -> None:
+    async with served(valkey_url, source, tail_check_seconds=0.2) as host:
+        async with connect(address(host)) as socket:
+            first = await receive(socket)
+            await source.stores.redis.flushall()
+            frame = await receive(socket)
+    assert frame["type"] == "snapshot"
+    assert frame["epoch"] != first["epoch"]
+
+
+@pytest.mark.usefixtures("quick_heartbeat")
+async def test_a_quiet_socket_hears_the_heart_beat(host: str) -> None:
+    async with connect(address(host)) as socket:
+        first = await receive(socket)
+        beats = [await receive(socket) for _ in range(3)]
+    assert {frame["type"] for frame in beats} == {"heartbeat"}
+    assert {frame["seq"] for frame in beats} == {first["seq"]}
+    assert all(set(frame) == {"type", "seq", "server_time"} for frame in beats)
+
+
+async def test_what_a_watcher_says_changes_nothing(host: str, source: StoreSource) -> None:
+    async with connect(address(host)) as socket:
+        await receive(socket)
+        for message in ("{}", "not json", b"\x00\xff", '{"type":"auth"}', "x" * 8000):
+            await socket.send(message)
+        await change(source.stores, "A1")
+        assert (await receive(socket))["type"] == "events"
+
+
+async def test_a_huge_message_ends_only_its_own_socket(host: str, source: StoreSource) -> None:
+    async with connect(address(host)) as good, connect(address(host)) as bad:
+        await receive(good)
+        await bad.send("x" * 100_000)
+        await receive(bad)
+        assert await close_code(bad) == 1009
+        await change(source.stores, "A1")
+        assert (await receive(good))["type"] == "events"
+
+
+@pytest.mark.parametrize("showtime", ["sho_none", "bad}id", "x" * 65, "%7B%7D"])
+async def test_no_such_showtime_closes_with_4404(host: str, showtime: str) -> None:
+    async with connect(address(host, showtime)) as socket:
+        assert await close_code(socket) == 4404
+
+
+@pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://ours.example.evil"])
+async def test_a_foreign_origin_closes_with_1008(host: str, origin: str) -> None:
+    async with connect(address(host), origin=origin) as socket:
+        assert await close_code(socket) == 1008
+
+
+@pytest.mark.parametrize("origin", [None, OURS])
+async def test_our_origin_and_none_are_welcome(host: str, origin: str | None) -> None:
+    async with connect(address(host), origin=origin) as socket:
+        assert (await receive(socket))["type"] == "snapshot"
+
+
+async def test_no_store_closes_with_try_later(
+    source: StoreSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "_READY_SECONDS", 0.1)
+    async with served("redis://127.0.0.1:1/0", source) as host:
+        async with connect(address(host)) as socket:
+            assert await close_code(socket) == 1013
+
+
+async def test_a_hundred_watchers_see_the_same(host: str, source: StoreSource) -> None:
+    sockets = [await connect(address(host)) for _ in range(100)]
+    try:
+        await asyncio.gather(*(receive(socket) for socket in sockets))
+        await change(source.stores, "A7")
+        frames = await asyncio.gather(*(receive(socket) for socket in sockets))
+        assert len({json.dumps(frame) for frame in frames}) == 1
+    finally:
+        for socket in sockets:
+            await socket.close()
+    assert source.reads == 1
+
+
+# -- Server-Sent Events ----------------------------------------------------------------------------
+
+
+async def sse(
+    host: str, count: int, headers: dict[str, str] | None = None, showtime: str = SHOWTIME
+) -> AsyncIterator[tuple[str, dict[str, Any]]]:
+    """Yield (id, frame) of the first `count` events."""
+    url = f"http://{host}/api/showtimes/{showtime}/live"
+    wanted = {"Accept": "text/event-stream", **(headers or {})}
+    async with httpx.AsyncClient() as client, client.stream("GET", url, headers=wanted) as stream:
+        assert stream.headers["content-type"].startswith("text/event-stream")
+        last_id = ""
+        async for line in stream.aiter_lines():
+            name, _, value = line.partition(": ")
+            if name == "id":
+                last_id = value
+            elif name == "data":
+                yield last_id, json.loads(value)
+                count -= 1
+                if not count:
+                    return
+
+
+async def test_sse_tells_the_same_with_the_position_as_id(host: str, source: StoreSource) -> None:
+    frames = []
+    async for event_id, frame in sse(host, 2):
+        frames.append((event_id, frame))
+        if len(frames) == 1:
+            await change(source.stores, "A1")
+    assert [frame["type"] for _, frame in frames] == ["snapshot", "events"]
+    assert [event_id for event_id, _ in frames] == [
+        f"{frame['epoch']}:{frame['seq']}" for _, frame in frames
+    ]
+
+
+async def test_sse_goes_on_from_the_last_event_id(host: str, source: StoreSource) -> None:
+    (position,) = [event_id async for event_id, _ in sse(host, 1)]
+    await change(source.stores, "A1")
+    ((_, frame),) = [item async for item in sse(host, 1, {"Last-Event-ID": position})]
+    assert frame["type"] == "events"
+    assert frame["events"][0]["seats"] == ["A1"]
+
+
+async def test_sse_of_no_such_showtime_is_not_found(host: str) -> None:
+    async with httpx.AsyncClient() as client:
+        answer = await client.get(f"http://{host}/api/showtimes/sho_none/live")
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
