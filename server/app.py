@@ -23,6 +23,7 @@ from server.audit import AuditFeed, AuditRelay
 from server.auth.build import Auth, build_auth
 from server.bookings import BookingSaga
 from server.catalogue import Layout
+from server.check import InvariantCheck
 from server.detached import Detached
 from server.idempotency import IdempotentRequests
 from server.lock_sweeper import INTERVAL_SECONDS, LockSweeper
@@ -198,6 +199,23 @@ class MirrorSource:
 
     async def renew(self, showtime_id: str, stale_epoch: str) -> None:
         await self._parts.rebuilder.rebuild(showtime_id, stale_epoch)
+
+
+async def run_check(settings: Settings) -> list[str]:
+    """Return every promise that the stores break, a line each."""
+    client, database = redis.connect(settings.redis_url), mongo.connect(settings.mongo_uri)
+    check = InvariantCheck(
+        ShowtimeRepo(database, LayoutRepo(database)),
+        BookingRepo(database),
+        ClaimStore(redis.Scripts(client)),
+        AuditLogRepo(database),
+        DemoPaymentRepo(database),
+    )
+    try:
+        return await check.run()
+    finally:
+        await client.aclose()
+        database.client.close()
 
 
 async def run_workers(settings: Settings) -> None:

@@ -12,7 +12,6 @@
 import asyncio
 import fcntl
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -26,24 +25,17 @@ from urllib.parse import urlsplit
 
 import psutil
 
+from server import parent_death
 from server.binaries import EmbeddedError
 
 LOOPBACK = "127.0.0.1"
 ADDRESS_FILE = "address"
 
-_LOCK_S = 2.0
+_LOCK_S = 5.0
 _START_S = 30.0
 _STOP_S = 20.0
 _POLL_S = 0.02
 _PORT_ATTEMPTS = 3
-
-_TIED_TO_PARENT = f"""
-import ctypes, os, sys
-PR_SET_PDEATHSIG = 1
-ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, {int(signal.SIGTERM)})
-if os.getppid() == int(sys.argv[1]):  # else the parent was gone before the call
-    os.execv(sys.argv[2], sys.argv[2:])
-"""
 
 
 class ChildServer(ABC):
@@ -137,13 +129,10 @@ class ChildServer(ABC):
     def _spawn(self) -> subprocess.Popen[bytes]:
         data = self.directory / "data"
         data.mkdir(exist_ok=True)
-        command = self.command(data)
-        if sys.platform == "linux":
-            guard = [sys.executable, "-I", "-S", "-c", _TIED_TO_PARENT, str(os.getpid())]
-            command = [*guard, *command]
+        tied = [sys.executable, "-I", "-S", parent_death.__file__, str(os.getpid())]
         with self.log_file.open("wb") as log:
             return subprocess.Popen(  # noqa: S603 - our own command line
-                command,
+                [*tied, *self.command(data)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -12,8 +12,9 @@ from contextlib import suppress
 import uvloop
 
 from server import demo, logs, stores
-from server.app import build, run_workers
+from server.app import build, run_check, run_workers
 from server.binaries import EmbeddedError
+from server.parent_death import end_with_parent
 from server.repo.users import Users
 from server.serving import ServingError, bind, serve
 from server.settings import Settings, SettingsError, load
@@ -28,12 +29,12 @@ STOPPED = 128 + signal.SIGINT
 BANNER = """
   Rowlock is open at {origin}
 
-  {people}
-  Data is kept in {data_dir}. Ctrl-C stops everything.
+{people}  Ctrl-C stops everything; data is kept.
 """
-PEOPLE = """Sign in as   ada@example.com   (ADMIN)
+PEOPLE = """  Sign in as   ada@example.com   (ADMIN)
                bob@example.com
                eve@example.com
+
 """
 
 
@@ -48,6 +49,8 @@ REFUSALS = (SettingsError, ServingError, StoreError, EmbeddedError, CommandError
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     arguments = _parser().parse_args(argv)
+    if arguments.endless and arguments.with_parent:
+        end_with_parent()
     try:
         settings = load()
         logs.configure(settings)
@@ -70,12 +73,17 @@ def _parser() -> argparse.ArgumentParser:
         added.set_defaults(command=command, endless=endless)
         if command is grant_admin:
             added.add_argument("email", metavar="EMAIL")
+        if endless:
+            added.add_argument(
+                "--with-parent", action="store_true", help="stop when the caller ends (Linux)"
+            )
 
     add("dev", dev, "development server with stores, demo catalogue and demo people", endless=True)
     add("serve", serve_alone, "server", endless=True)
     add("worker", worker, "background work alone", endless=True)
     add("seed", seed, "load the demo catalogue")
     add("indexes", indexes, "create the indexes that MongoDB lacks")
+    add("check", check, "look for broken promises in Redis and MongoDB")
     add("grant-admin", grant_admin, "make a person ADMIN")
     return parser
 
@@ -123,6 +131,16 @@ async def indexes(settings: Settings, _: argparse.Namespace) -> None:
         print("All indexes are in place.")
 
 
+async def check(settings: Settings, _: argparse.Namespace) -> None:
+    async with stores.opened(settings, share=True) as opened:
+        violations = await run_check(opened)
+    for violation in violations:
+        print(violation)
+    if violations:
+        raise CommandError(f"{len(violations)} broken promises")
+    print("Every promise holds.")
+
+
 async def grant_admin(settings: Settings, arguments: argparse.Namespace) -> None:
     async with stores.opened(settings, share=True) as opened, stores.database(opened) as database:
         if not await Users(database).set_role(arguments.email, "ADMIN"):
@@ -137,4 +155,4 @@ def _on_port_of(listener: socket.socket, settings: Settings) -> Settings:
 
 def _banner(settings: Settings) -> str:
     people = PEOPLE if settings.uses_development_provider else ""
-    return BANNER.format(origin=settings.origin, people=people, data_dir=settings.data_dir)
+    return BANNER.format(origin=settings.origin, people=people)

@@ -2,14 +2,17 @@
 
 import asyncio
 import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from errno import EADDRINUSE
 
 import uvicorn
 from starlette.types import ASGIApp
 
 _BACKLOG = 2048
 _GRACE_S = 5
+_LEAVING_S = 1.0
 _MAX_CLIENT_MESSAGE = 8192  # what clients say is at most a ticket
 
 
@@ -20,14 +23,24 @@ class ServingError(Exception):
 def bind(host: str, port: int) -> socket.socket:
     """Return a listening socket; raises ServingError when it cannot be had.
 
-    Clients that connect before `serve` runs are kept waiting, not refused.
+    Clients that connect before `serve` runs are kept waiting, not refused. Who is just leaving may
+    have the port for a moment more.
     """
-    try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
-    except OSError as error:
-        reason = str(error.strerror).partition(" (")[0]
-        raise ServingError(f"cannot listen on {host} port {port}: {reason}") from None
+    give_up = time.monotonic() + _LEAVING_S
+    while True:
+        try:
+            return _listener(host, port)
+        except OSError as error:
+            if error.errno == EADDRINUSE and time.monotonic() < give_up:
+                time.sleep(0.05)
+                continue
+            reason = str(error.strerror).partition(" (")[0]
+            raise ServingError(f"cannot listen on {host} port {port}: {reason}") from None
+
+
+def _listener(host: str, port: int) -> socket.socket:
+    family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+    return socket.create_server((host, port), family=family, backlog=_BACKLOG)
 
 
 async def serve(app: ASGIApp, listener: socket.socket, ready: Callable[[], None]) -> None:

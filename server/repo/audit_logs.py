@@ -6,7 +6,7 @@ changed one is found.
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -42,6 +42,11 @@ class AuditLogRepo:
         if chained:
             await self._rows.insert_many(chained, ordered=True)
         return len(chained)
+
+    async def chain(self) -> AsyncIterator[Document]:
+        """Yield every entry, oldest first."""
+        async for row in self._rows.find().sort("n", 1):
+            yield row
 
     async def find(self, where: "AuditQuery", before: int | None, limit: int) -> list[Document]:
         """Return entries newest first, those with `n` below `before`."""

@@ -6,7 +6,8 @@ the timeline in the same update, and flags what must follow: `audit_due` (copy t
 audit log) and `seats_due` (make Redis show it). Deadlines are judged by MongoDB's clock.
 """
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
@@ -93,6 +94,21 @@ class BookingRepo:
         claimed: Document = {"$exists": True} if seats is None else {"$in": list(seats)}
         rows = self._rows.find({"showtime_id": showtime_id, "claims": claimed})
         return [claim_of(_booking(row)) async for row in rows]
+
+    async def sold(self) -> Counter[str]:
+        """Return currency -> minor units of all confirmed bookings."""
+        total: Counter[str] = Counter()
+        async for row in self._rows.find({"status": "confirmed"}, {"amount": 1}):
+            total[row["amount"]["currency"]] += row["amount"]["minor"]
+        return total
+
+    async def with_wrong_claims(self) -> AsyncIterator[str]:
+        """Yield the ids of bookings whose claims are not what their status asks for."""
+        alive = {"$in": ["$status", ["pending", "paying", "confirmed"]]}
+        wanted = {"$cond": [alive, "$seats", None]}
+        wrong = {"$expr": {"$ne": [{"$ifNull": ["$claims", None]}, wanted]}}
+        async for row in self._rows.find(wrong, {"_id": 1}):
+            yield row["_id"]
 
     async def overdue(self, status: Literal["pending", "paying"], limit: int) -> list[Booking]:
         """Return bookings of that status past their deadline."""

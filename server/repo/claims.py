@@ -12,8 +12,8 @@ from typing import Any
 
 from server.models import to_ms
 from server.repo.keys import partition_keys, showtime_keys
-from server.repo.redis import Scripts
-from server.repo.seat_answers import Claim, refuse
+from server.repo.redis import Scripts, answer
+from server.repo.seat_answers import Claim, ShowtimeNotLoaded, refuse
 
 _REBUILD_LEASE_MS = 10_000
 
@@ -92,6 +92,19 @@ class ClaimStore:
         queue = {"queue_key": partition_keys(partition)["checkouts_key"]}
         _, members = await self._scripts.run("read_due", queue, limit=limit)
         return [(showtime, booking) for showtime, _, booking in (m.partition(":") for m in members)]
+
+    async def shown(self, showtime_id: str) -> dict[str, tuple[str, bool]]:
+        """Return seat -> (booking, booked?) of every seat that Redis gives to a booking."""
+        keys = showtime_keys(showtime_id)
+        pipeline = self._scripts.redis.pipeline(transaction=True)
+        pipeline.hget(keys["meta_key"], "epoch")
+        pipeline.hgetall(keys["seats_key"])
+        epoch, states = await answer(pipeline.execute())
+        if epoch is None:
+            raise ShowtimeNotLoaded
+        return {
+            seat: (state[2:], state[0] == "b") for seat, state in states.items() if state[0] in "bc"
+        }
 
     async def begin_rebuild(self, showtime_id: str, token: str, stale_epoch: str) -> str:
         """Ask for the sole right to rebuild, in the name of `token`.

@@ -1,5 +1,6 @@
 """The demo payment provider's own ledger, in a database of its own: Rowlock's never mentions it."""
 
+from collections import Counter
 from typing import Any, Literal
 
 from server.models import Money
@@ -44,6 +45,14 @@ class DemoPaymentRepo:
             {"_id": intent_id, "status": "captured", f"refunds.{key}": {"$exists": False}},
             {"$set": {f"refunds.{key}": row["amount"]["minor"]}},
         )
+
+    async def kept(self) -> Counter[str]:
+        """Return currency -> minor units captured and not given back."""
+        kept: Counter[str] = Counter()
+        async for row in self._rows.find({"status": "captured"}):
+            given_back = sum(row["refunds"].values())
+            kept[row["amount"]["currency"]] += row["amount"]["minor"] - given_back
+        return kept
 
     async def get(self, intent_id: str) -> dict[str, Any]:
         row = await self._rows.find_one({"_id": intent_id})

@@ -69,7 +69,7 @@ class Scripts:
     """Runs the scripts of `server/lua` by name."""
 
     def __init__(self, redis: "Redis") -> None:
-        self._redis = redis
+        self.redis = redis
         self._scripts = {name: lua.load(name) for name in lua.names()}
         self._registered: dict[str, AsyncScript] = {
             name: redis.register_script(script.source) for name, script in self._scripts.items()

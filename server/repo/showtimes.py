@@ -89,6 +89,10 @@ class ShowtimeRepo:
             [{"$match": {"$and": clauses}}, _SOONEST_FIRST, {"$limit": limit}, *_JOIN]
         )
 
+    async def ids(self) -> list[str]:
+        """Return the id of every showtime that ever was."""
+        return [row["_id"] async for row in self._rows.find({}, {"_id": 1})]
+
     async def add_missing(self, showtimes: list[Showtime]) -> int:
         """Store those whose id is new; return how many."""
         return await insert_missing(self._rows, [_row_of(showtime) for showtime in showtimes])
