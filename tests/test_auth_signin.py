@@ -1,14 +1,18 @@
 """Sign-in through the provider: the whole flow, and every way in which it may not succeed."""
 
+import asyncio
 import base64
 import hmac
 import json
 import logging
+import socket
 import time
+from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import httpx2
 import pytest
+import uvicorn
 from joserfc import jws, jwt
 from joserfc.jwk import RSAKey
 from starlette.applications import Starlette
@@ -17,7 +21,7 @@ from starlette.responses import JSONResponse
 from server.auth.build import build_auth
 from server.auth.development import CLIENT_ID, DevelopmentProvider
 from server.auth.openid import OpenIDClient
-from server.auth.signin import SignIn, local_path
+from server.auth.signin import CALLBACK_PATH, SignIn, local_path
 from server.repo.mongo import UNAVAILABLE
 from server.repo.outbox import Outbox
 from server.repo.signins import SignInRepo
@@ -138,6 +142,14 @@ async def test_the_same_person_stays_one_user_whatever_the_address_says(database
         await sign_in(browser, "bob@example.com")
     (user,) = await database["users"].find().to_list(None)
     assert (user["email"], user["name"]) == ("new@example.com", "A New Name")
+
+
+async def test_the_built_in_provider_knows_people_again_after_a_move_to_another_port(database):
+    for port in (8000, 8001):
+        auth = auth_for(database, settings_for(port=port))
+        async with browser_for(auth, f"http://localhost:{port}") as browser:
+            await sign_in(browser, "bob@example.com")
+    assert await stored(database) == {**NOTHING, "users": 1, "sessions": 2}
 
 
 async def test_an_address_that_changes_hands_is_another_user(database):
@@ -578,6 +590,42 @@ async def test_a_provider_may_write_its_name_with_or_without_the_scheme(database
             assert (await browser.get(back.headers["location"])).headers["location"] == "/"
     (user,) = await database["users"].find().to_list(None)
     assert user["provider"] == ISSUER
+
+
+async def test_a_provider_is_found_over_the_network(database):
+    """Discovery, token exchange and keys over real sockets, as the settings say."""
+    app = Starlette()
+    async with serving(app) as address:
+        provider = provider_for(settings_for(public_url=address))
+        app.routes.extend(provider.routes)
+        settings = settings_for(
+            google_client_id=CLIENT_ID,
+            google_client_secret=provider.client_secret,
+            oidc_discovery_url=f"{provider.issuer}/.well-known/openid-configuration",
+            google_redirect_url=f"{address}/api/auth/google/callback",
+        )
+        auth = build_auth(settings, database)
+        assert auth.provider is None
+        async with browser_for(auth) as browser, httpx2.AsyncClient() as network:
+            login = await browser.get("/api/auth/google/login?login_hint=ada@example.com")
+            back = await network.get(login.headers["location"])
+            arrived = await browser.get(f"{CALLBACK_PATH}?{back.next_request.url.query.decode()}")
+            assert (arrived.status_code, arrived.headers["location"]) == (303, "/")
+    (user,) = await database["users"].find().to_list(None)
+    assert (user["provider"], user["role"]) == (provider.issuer, "USER")
+
+
+@asynccontextmanager
+async def serving(app):
+    """Serve `app` on a free loopback port; yields its address."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="off"))
+        task = asyncio.create_task(server.serve([listening]))
+        try:
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            await task
 
 
 async def test_a_provider_that_downgrades_its_name_is_refused(database):

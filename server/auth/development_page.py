@@ -66,7 +66,7 @@ Go back and start again.</p>
 
 
 def _person(email: str, name: str, is_admin: bool) -> str:
-    note = '<span class="note">administrator</span>' if is_admin else ""
+    note = '<span class="note">admin</span>' if is_admin else ""
     return f"""
 <button name="email" value="{escape(email)}">
 <span class="initial" aria-hidden="true">{escape(name[:1])}</span>

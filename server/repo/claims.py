@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from server.models import to_ms
-from server.repo.keys import partition_keys, showtime_keys
+from server.repo.keys import ended_key, partition_keys, showtime_keys
 from server.repo.redis import Scripts, answer
 from server.repo.seat_answers import Claim, ShowtimeNotLoaded, refuse
 
@@ -31,7 +31,7 @@ class ClaimStore:
         """
         word, reply = await self._scripts.run(
             "begin_checkout",
-            showtime_keys(showtime_id),
+            _keys(showtime_id, booking_id),
             seats,
             showtime=showtime_id,
             user=user_id,
@@ -47,9 +47,10 @@ class ClaimStore:
     async def claim(self, showtime_id: str, claim: Claim, request_id: str = "") -> None:
         """Make the map show that a booking owns its seats, claimed or booked.
 
-        A seat in somebody's lock goes to the booking. Raises SeatsTaken.
+        A seat in somebody's lock goes to the booking, unless `release` came first: what the caller
+        knows is out of date then, and nothing changes. Raises SeatsTaken.
         """
-        args: dict[str, str | int] = {
+        args: dict[str, str] = {
             "showtime": showtime_id,
             "user": claim.user_id,
             "booking": claim.booking_id,
@@ -147,10 +148,15 @@ class ClaimStore:
         return word == "ok"
 
     async def _run(
-        self, script: str, showtime_id: str, rest: Sequence[str], **args: str | int
+        self, script: str, showtime_id: str, rest: Sequence[str], *, booking: str, **args: str | int
     ) -> list[Any]:
-        word, reply = await self._scripts.run(script, showtime_keys(showtime_id), rest, **args)
+        keys = _keys(showtime_id, booking)
+        word, reply = await self._scripts.run(script, keys, rest, booking=booking, **args)
         return reply if word == "ok" else refuse(word, reply)
+
+
+def _keys(showtime_id: str, booking_id: str) -> dict[str, str]:
+    return {**showtime_keys(showtime_id), "ended_key": ended_key(showtime_id, booking_id)}
 
 
 def _image(claim: Claim) -> dict[str, Any]:

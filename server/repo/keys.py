@@ -71,6 +71,11 @@ def operation_key(showtime_id: str, operation: str) -> str:
     return f"rowlock:{{{TAGS[partition_of(showtime_id)]}}}:operation:{operation}"
 
 
+def ended_key(showtime_id: str, booking_id: str) -> str:
+    """Says that a booking's seats were released; kept as long as late news of it may come."""
+    return f"rowlock:{{{TAGS[partition_of(showtime_id)]}}}:ended:{booking_id}"
+
+
 def showtime_of_channel(channel: str) -> str:
     """Return the showtime that a channel name belongs to."""
     return channel.split(":")[2]

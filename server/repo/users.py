@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from server.models import Role, new_id
-from server.repo.mongo import Database, Document, DuplicateKeyError, ReturnDocument
+from server.repo.mongo import Database, Document, ReturnDocument
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,15 +41,13 @@ class Users:
             "created_at": {"$ifNull": ["$created_at", "$$NOW"]},
             "signed_in_at": "$$NOW",
         }
-        key = {"provider": provider, "sub": sub}
-        try:
-            return await self._upsert(key, change)
-        except DuplicateKeyError:  # the same person's first sign-in, twice at once
-            return await self._upsert(key, change)
-
-    async def _upsert(self, key: Document, change: Document) -> User:
+        # Two first sign-ins at once: the server itself retries the upsert that loses the race for
+        # the unique index, because the index covers exactly what is matched here.
         row = await self._rows.find_one_and_update(
-            key, [{"$set": change}], upsert=True, return_document=ReturnDocument.AFTER
+            {"provider": provider, "sub": sub},
+            [{"$set": change}],
+            upsert=True,
+            return_document=ReturnDocument.AFTER,
         )
         return _user_of(row)
 
