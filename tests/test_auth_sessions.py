@@ -7,6 +7,7 @@ import pytest
 
 from server.auth.build import build_auth
 from server.auth.opaque import digest
+from server.auth.sessions import GRACE
 from tests.auth_flow import (
     ORIGIN,
     access_token,
@@ -65,6 +66,53 @@ async def test_a_reused_token_ends_the_whole_family(database):
         assert await stored(database) == {"users": 1, "sessions": 0, "signins": 0, "tickets": 0}
         assert unauthenticated(await victim.post(REFRESH))
     assert await audit_of(database) == [SIGNED_IN, REUSED]
+
+
+PAGE = {"Sec-Fetch-Site": "same-origin"}
+"""What a browser says of a request that a page of ours makes."""
+
+
+async def test_a_page_that_was_left_too_soon_gets_the_same_successor_again(database):
+    async with browser_for(auth_for(database)) as browser:
+        await sign_in(browser)
+        spent = cookie_of(browser)
+        first = await browser.post(REFRESH, headers=PAGE)
+        successor = cookie_of(browser)
+        again = await browser.post(REFRESH, headers={**PAGE, **bearing(spent)})
+        assert (first.status_code, again.status_code) == (200, 200)
+        assert cookie_of(browser) == successor
+        assert await access_token(browser)
+
+
+async def test_of_many_uses_by_our_pages_at_once_all_get_one_successor(database):
+    async with browser_for(auth_for(database)) as browser:
+        await sign_in(browser)
+        headers = {**PAGE, **bearing(cookie_of(browser))}
+        answers = await asyncio.gather(*(browser.post(REFRESH, headers=headers) for _ in range(20)))
+        assert {answer.status_code for answer in answers} == {200}
+        assert len({answer.cookies["rowlock_refresh"] for answer in answers}) == 1
+
+
+async def test_the_grace_ends_when_the_successor_is_used(database):
+    async with browser_for(auth_for(database)) as browser:
+        await sign_in(browser)
+        spent = cookie_of(browser)
+        for _ in range(2):
+            await browser.post(REFRESH, headers=PAGE)
+        assert unauthenticated(await browser.post(REFRESH, headers={**PAGE, **bearing(spent)}))
+        assert await stored(database) == {"users": 1, "sessions": 0, "signins": 0, "tickets": 0}
+
+
+async def test_the_grace_ends_with_its_time(database):
+    async with browser_for(auth_for(database)) as browser:
+        await sign_in(browser)
+        spent = cookie_of(browser)
+        await browser.post(REFRESH, headers=PAGE)
+        await database["sessions"].update_one(
+            {}, {"$set": {"rotated_at": datetime.now(UTC) - GRACE - timedelta(seconds=1)}}
+        )
+        assert unauthenticated(await browser.post(REFRESH, headers={**PAGE, **bearing(spent)}))
+        assert await stored(database) == {"users": 1, "sessions": 0, "signins": 0, "tickets": 0}
 
 
 async def test_a_family_that_ends_takes_no_other_with_it(database):

@@ -96,7 +96,8 @@ class AuthRoutes:
         """Trade the refresh cookie for the next one and a fresh access token."""
         self._refuse_cross_site(request)
         token = self._refresh.read(request)
-        grant = await self._sessions.refresh(token, request_id_of(request))
+        from_page = request.headers.get("sec-fetch-site") == "same-origin"
+        grant = await self._sessions.refresh(token, request_id_of(request), from_page=from_page)
         response = JSONResponse(grant.as_json())
         self._refresh.set(request, response, grant.refresh_token, grant.refresh_expires_in)
         return response

@@ -43,7 +43,8 @@ def build_auth(
     client = provider.client() if provider else OpenIDClient.from_settings(settings)
 
     tokens, users, outbox = AccessTokens(settings), Users(database), Outbox(database)
-    sessions = Sessions(SessionRepo(database), users, tokens, outbox)
+    key = settings.jwt_secret.get_secret_value().encode()
+    sessions = Sessions(SessionRepo(database), users, tokens, outbox, key)
     signin = SignIn(
         client,
         SignInRepo(database),

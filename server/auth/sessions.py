@@ -4,6 +4,10 @@ A refresh token is `family.secret`. The family stays the same from sign-in to si
 most; the secret is good for one use. Whoever comes with the right family and another secret holds
 a spent token: either a thief, or the victim after a thief. Nobody can tell which, so the family
 ends for both (RFC 9700, section 4.14).
+
+One exception: a page that is left while its refresh is under way never sees the answer, and the
+next page comes with the spent token. Within GRACE our own page is answered with the same successor
+again, as long as nobody has used that one. A thief gains no token by it that the victim has not.
 """
 
 import re
@@ -11,7 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from server.auth.opaque import SECRET, digest, new_secret
+from server.auth.opaque import SECRET, digest, keyed_digest, new_secret
 from server.auth.tokens import AccessTokens
 from server.errors import Unauthenticated
 from server.models import Identity
@@ -20,6 +24,7 @@ from server.repo.sessions import SessionRepo
 from server.repo.users import User, Users
 
 SESSION_TTL = timedelta(days=30)
+GRACE = timedelta(seconds=10)
 
 _TOKEN = re.compile(rf"(?P<family>{SECRET.pattern})\.{SECRET.pattern}")
 
@@ -49,12 +54,19 @@ class Grant:
 
 class Sessions:
     def __init__(
-        self, sessions: SessionRepo, users: Users, tokens: AccessTokens, outbox: Outbox
+        self,
+        sessions: SessionRepo,
+        users: Users,
+        tokens: AccessTokens,
+        outbox: Outbox,
+        key: bytes,
     ) -> None:
+        """`key` is secret; the successor of each refresh token follows from it."""
         self._sessions = sessions
         self._users = users
         self._tokens = tokens
         self._outbox = outbox
+        self._key = key
 
     async def open(self, user: User) -> Grant:
         """Start a session for somebody who has just proven to be `user`."""
@@ -64,11 +76,16 @@ class Sessions:
         await self._sessions.add(digest(family), user.id, digest(token), expires_at)
         return self._grant(user, digest(family), token, expires_at)
 
-    async def refresh(self, token: str, request_id: str) -> Grant:
-        """Spend `token` for the next one; raises Unauthenticated."""
+    async def refresh(self, token: str, request_id: str, *, from_page: bool = False) -> Grant:
+        """Spend `token` for the next one; raises Unauthenticated.
+
+        `from_page`: a browser says that a page of ours asks, so that GRACE holds.
+        """
         family = _family_of(token)
-        fresh = f"{family}.{new_secret()}"
+        fresh = f"{family}.{keyed_digest(self._key, token)}"
         rotated = await self._sessions.rotate(digest(family), digest(token), digest(fresh))
+        if rotated is None and from_page:
+            rotated = await self._sessions.rotated(digest(family), digest(token), within=GRACE)
         if rotated is None:
             await self._revoke(digest(family), request_id)
             raise Unauthenticated("The session has ended.")

@@ -3,7 +3,7 @@
 `_id` and `token_hash` are hashes of what the browser holds; nothing here opens a session.
 """
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from server.repo.mongo import Database
 
@@ -35,7 +35,22 @@ class SessionRepo:
         now = datetime.now(UTC)
         row = await self._rows.find_one_and_update(
             {"_id": session_id, "token_hash": spent_hash, "expires_at": {"$gt": now}},
-            {"$set": {"token_hash": fresh_hash, "rotated_at": now}},
+            {"$set": {"token_hash": fresh_hash, "spent_hash": spent_hash, "rotated_at": now}},
+        )
+        return (row["user_id"], row["expires_at"]) if row else None
+
+    async def rotated(
+        self, session_id: str, spent_hash: str, within: timedelta
+    ) -> tuple[str, datetime] | None:
+        """Return the same if `spent_hash` was the last token to be replaced, not longer ago."""
+        now = datetime.now(UTC)
+        row = await self._rows.find_one(
+            {
+                "_id": session_id,
+                "spent_hash": spent_hash,
+                "rotated_at": {"$gt": now - within},
+                "expires_at": {"$gt": now},
+            }
         )
         return (row["user_id"], row["expires_at"]) if row else None
 
