@@ -1,0 +1,77 @@
+import { Problem } from "./problem.js";
+
+const PATIENCE = 25_000; // ms until an answer counts as lost
+
+/**
+ * JSON over HTTP. Resolves to the parsed body (null for 204); rejects with a Problem and nothing
+ * else. A 401 is answered once by a fresh access token.
+ */
+export class Api {
+  #session;
+
+  constructor(session) {
+    this.#session = session;
+  }
+
+  get(path) {
+    return this.#send("GET", path);
+  }
+
+  post(path, body, { key } = {}) {
+    return this.#send("POST", path, { body, key });
+  }
+
+  delete(path) {
+    return this.#send("DELETE", path);
+  }
+
+  /** Every item of a list, page after page, up to `limit`. Returns {items, next_cursor}. */
+  async all(path, limit = 1000) {
+    const items = [];
+    let cursor = "";
+    do {
+      const page = await this.get(`${path}?limit=100${cursor && `&cursor=${cursor}`}`);
+      items.push(...page.items);
+      cursor = encodeURIComponent(page.next_cursor ?? "");
+    } while (cursor && items.length < limit);
+    return { items, next_cursor: cursor || null };
+  }
+
+  async #send(method, path, { body, key } = {}) {
+    const token = await this.#session.token();
+    const request = { method, headers: {} };
+    if (body !== undefined) {
+      request.headers["Content-Type"] = "application/json";
+      request.body = JSON.stringify(body);
+    }
+    if (key) request.headers["Idempotency-Key"] = key;
+    let response = await fetchOrProblem(path, request, token);
+    if (response.status === 401 && token && (await this.#session.renew())) {
+      response = await fetchOrProblem(path, request, await this.#session.token());
+    }
+    if (!response.ok) throw await Problem.from(response);
+    return response.status === 204 ? null : readOrProblem(response);
+  }
+}
+
+/** fetch, with a Problem where the way is cut. */
+export async function fetchOrProblem(path, request, token = null) {
+  const headers = { ...request.headers, ...(token && { Authorization: `Bearer ${token}` }) };
+  try {
+    return await fetch(`/api${path}`, {
+      ...request,
+      headers,
+      signal: AbortSignal.timeout(PATIENCE),
+    });
+  } catch {
+    throw new Problem();
+  }
+}
+
+async function readOrProblem(response) {
+  try {
+    return await response.json();
+  } catch {
+    throw new Problem();
+  }
+}
