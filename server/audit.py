@@ -6,6 +6,7 @@ acknowledged. The relay copies all three; each entry has an id of its own, so a 
 """
 
 import secrets
+import time
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain
@@ -26,6 +27,7 @@ __all__ = ["AuditEntry", "AuditFeed", "AuditQuery", "AuditRelay"]
 
 _BATCH = 500
 _LEASE_SECONDS = 10
+_ASK_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +73,12 @@ class AuditRelay:
         self._users = users
         self._leases = leases
         self._name = secrets.token_hex(8)
+        self._leads = False
+        self._ask_again = 0.0
 
     async def run_once(self) -> int:
         """Copy what is there; returns how many entries were added (0 while another relays)."""
-        if not await self._leases.hold("audit-relay", self._name, _LEASE_SECONDS):
+        if not await self._leading():
             return 0
         acts = await self._outbox.oldest(_BATCH)
         bookings = await self._bookings.audit_due(_BATCH)
@@ -90,6 +94,16 @@ class AuditRelay:
         for partition, entries in zip(PARTITIONS, events, strict=True):
             await self._seat_log.forget(partition, [entry.position for entry in entries])
         return copied
+
+    async def _leading(self) -> bool:
+        """Say whether this process relays; asked of MongoDB only now and then.
+
+        A lease that was lost meanwhile does no harm: the chain refuses the slower of two writers.
+        """
+        if time.monotonic() >= self._ask_again:
+            self._leads = await self._leases.hold("audit-relay", self._name, _LEASE_SECONDS)
+            self._ask_again = time.monotonic() + _ASK_SECONDS
+        return self._leads
 
     async def stop(self) -> None:
         """Let another process relay at once."""

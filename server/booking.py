@@ -28,7 +28,6 @@ class Booking:
     expires_at: datetime
     remaining_ms: int
     claims: bool
-    attempts: int = 0
     intent_id: str | None = None
     refund: RefundStatus | None = None
     timeline: list["TimelineEntry"] = field(default_factory=list)

@@ -14,6 +14,7 @@ import asyncio
 import hashlib
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,6 +22,7 @@ from server.booking import Booking, BookingStatus, TimelineEntry
 from server.catalogue import Showtime
 from server.errors import (
     BookingState,
+    IdempotencyKeyReused,
     InvalidRequest,
     LockExpired,
     NotFound,
@@ -28,11 +30,12 @@ from server.errors import (
     SeatsUnavailable,
     StoreUnavailable,
 )
-from server.models import Caller, from_ms
+from server.models import Caller, from_ms, to_ms
 from server.payments import Outcome, PaymentProvider
 from server.rebuild import Rebuilder
 from server.repo.bookings import BookingRepo, SeatsClaimed, claim_of
 from server.repo.claims import ClaimStore
+from server.repo.seat_answers import Claim, SeatsTaken
 from server.seats import SeatLocks, known_seats
 from server.showtimes import Showtimes
 
@@ -69,14 +72,14 @@ class BookingSaga:
         """Book seats, unpaid; locks them first where the caller has not.
 
         The booking's id follows from (user, key): a repeat finds the first one. Raises
-        UnknownSeats, SeatsUnavailable, SeatLimitReached, ShowtimeClosed.
+        UnknownSeats, SeatsUnavailable, SeatLimitReached, ShowtimeClosed, IdempotencyKeyReused.
         """
         showtime = await self._showtimes.get(showtime_id)
         known_seats(showtime, seats)
         booking_id = booking_id_for(caller.user_id, key)
         booking = await self._bookings.get(booking_id)
         if booking:
-            return booking
+            return _same(booking, showtime_id, seats)
         deadline, now = await self._checkout(caller, showtime_id, booking_id, seats)
         booking = Booking(
             id=booking_id,
@@ -96,25 +99,25 @@ class BookingSaga:
             raise await self._lost_race(booking) from None
         return booking if inserted else await self.get(caller, booking_id)
 
-    async def pay(self, caller: Caller, booking_id: str, method: str) -> Booking:
+    async def pay(self, caller: Caller, booking_id: str, method: str, key: str) -> Booking:
         """Pay a pending booking; answers it confirmed, or paying while the outcome is unknown.
 
+        The payment follows from (booking, key, method): a repeat finds what the first one did.
         Raises PaymentDeclined, LockExpired, BookingState, NotFound, InvalidRequest.
         """
         if not self._provider.accepts(method):
             raise InvalidRequest(f"payment_method: {method[:64]!r} is not known")
         booking = await self.get(caller, booking_id)
-        if booking.status == "paying":
-            return booking
-        if booking.status != "pending":
-            raise _not_payable(booking)
-        started = await self._start_payment(caller, booking, method)
-        if started is None:
+        payment = payment_key_for(booking_id, key, method)
+        if booking.status == "pending":
+            started = await self._start_payment(caller, booking, payment, method)
+            if started:
+                return await self._confirm(caller, started)
             booking = await self.get(caller, booking_id)
-            if booking.status == "paying":
-                return booking
-            raise _not_payable(booking)
-        return await self._confirm(caller, started)
+        paid = booking.status == "confirmed" and _payment_of(booking) == payment
+        if paid or booking.status == "paying":
+            return booking
+        raise _not_payable(booking)
 
     async def cancel(self, caller: Caller, booking_id: str) -> Booking:
         """Cancel a pending booking, or a confirmed one whose showtime has not begun (refunded).
@@ -122,17 +125,17 @@ class BookingSaga:
         Raises BookingState, NotFound.
         """
         booking = await self.get(caller, booking_id)
+        if booking.status == "confirmed" and _begun(await self.showtime_of(booking)):
+            raise _in_state(booking)
+        if booking.status in ("pending", "confirmed"):
+            cancelled = await self._bookings.cancel(booking, [_entry("booking.cancelled", caller)])
+            if cancelled:
+                await self._show_soon(cancelled, caller)
+                return await self.refund(cancelled, caller) if cancelled.refund else cancelled
+            booking = await self.get(caller, booking_id)
         if booking.status == "cancelled":
             return booking
-        showtime = await self._showtimes.get(booking.showtime_id)
-        if booking.status not in ("pending", "confirmed") or _begun(showtime):
-            raise _in_state(booking)
-        entries = [_entry("booking.cancelled", caller)]
-        cancelled = await self._bookings.cancel(booking, entries)
-        if cancelled is None:
-            raise _in_state(await self.get(caller, booking_id))
-        await self._show_soon(cancelled, caller)
-        return await self.refund(cancelled) if cancelled.refund else cancelled
+        raise _in_state(booking)
 
     async def get(self, caller: Caller, booking_id: str) -> Booking:
         """Return the caller's booking; raises NotFound, for another's too."""
@@ -167,13 +170,16 @@ class BookingSaga:
     async def settle(self, booking: Booking) -> Booking:
         """End an unknown payment: cancelling the intent is the fence behind which nothing moves.
 
-        Captured before the fence: the sale stands. Otherwise the booking expires. Raises what the
-        provider raises when it cannot be reached; then nothing is released.
+        Captured before the fence: the sale stands. Declined: it may be paid again while there is
+        time. Otherwise the booking expires. Raises what the provider raises when it cannot be
+        reached; then nothing is released.
         """
         assert booking.intent_id is not None
         outcome = await self._provider.cancel(booking.intent_id)
         if outcome == "captured":
             return await self._captured(SYSTEM, booking)
+        if outcome == "declined":
+            return await self._declined(SYSTEM, booking) or booking
         entries = [_entry("payment.cancelled", SYSTEM), _entry("booking.expired", SYSTEM)]
         expired = await self._bookings.expire_unpaid(booking, entries)
         if expired is None:
@@ -181,7 +187,7 @@ class BookingSaga:
         await self._show_soon(expired, SYSTEM)
         return expired
 
-    async def refund(self, booking: Booking) -> Booking:
+    async def refund(self, booking: Booking, caller: Caller = SYSTEM) -> Booking:
         """Give the money of a cancelled booking back, once; the reconciler repeats what fails."""
         assert booking.intent_id is not None
         try:
@@ -189,7 +195,7 @@ class BookingSaga:
         except Exception:
             logger.warning("refund of %s goes on later", booking.id, exc_info=True)
             return booking
-        entry = _entry("payment.refunded", SYSTEM, amount=booking.amount.as_json())
+        entry = _entry("payment.refunded", caller, amount=booking.amount.as_json())
         return await self._bookings.refunded(booking, [entry]) or booking
 
     async def show(self, booking: Booking, caller: Caller = SYSTEM) -> None:
@@ -233,23 +239,36 @@ class BookingSaga:
 
     async def _lost_race(self, booking: Booking) -> SeatsUnavailable:
         """Redis granted what MongoDB says is another's: mend Redis; returns what to answer."""
-        await self._claims.release(
-            booking.showtime_id, booking.id, booking.seats, reason="released"
+        await self._rebuilder.loaded(
+            booking.showtime_id,
+            lambda: self._claims.release(
+                booking.showtime_id, booking.id, booking.seats, reason="released"
+            ),
         )
         unavailable: list[dict[str, Any]] = []
         for claim in await self._bookings.claims(booking.showtime_id, booking.seats):
-            await self._claims.claim(booking.showtime_id, claim)
-            state = "booked" if claim.booked else "locked"
+            await self._mend(booking.showtime_id, claim)
             unavailable += [
-                {"seat": seat, "state": state} for seat in claim.seats if seat in booking.seats
+                _refusal(seat, claim, booking.created_at)
+                for seat in claim.seats
+                if seat in booking.seats
             ]
         return SeatsUnavailable(unavailable)
 
-    async def _start_payment(self, caller: Caller, booking: Booking, method: str) -> Booking | None:
-        """Open an intent and store it before any money can move."""
-        key = f"{booking.id}-{booking.attempts + 1}"
-        intent_id = await self._provider.create_intent(key, booking.amount, method)
-        entry = _entry("payment.started", caller, method=method, amount=booking.amount.as_json())
+    async def _mend(self, showtime_id: str, claim: Claim) -> None:
+        """Make Redis show a claim, unless a third booking is in its way: that has to end first."""
+        with suppress(SeatsTaken):
+            await self._rebuilder.loaded(
+                showtime_id, lambda: self._claims.claim(showtime_id, claim)
+            )
+
+    async def _start_payment(
+        self, caller: Caller, booking: Booking, payment: str, method: str
+    ) -> Booking | None:
+        """Open an intent and store it before any money can move; None when it is too late."""
+        intent_id = await self._provider.create_intent(payment, booking.amount, method)
+        amount = booking.amount.as_json()
+        entry = _entry("payment.started", caller, payment=payment, method=method, amount=amount)
         return await self._bookings.start_payment(booking, intent_id, [entry])
 
     async def _confirm(self, caller: Caller, booking: Booking) -> Booking:
@@ -258,8 +277,7 @@ class BookingSaga:
             return booking
         if outcome == "captured":
             return await self._captured(caller, booking)
-        entry = _entry("payment.declined", caller, outcome="refused")
-        await self._bookings.decline(booking, [entry])
+        await self._declined(caller, booking)
         raise PaymentDeclined
 
     async def _outcome(self, booking: Booking) -> Outcome | None:
@@ -286,17 +304,46 @@ class BookingSaga:
         await self._show_soon(confirmed, caller)
         return confirmed
 
+    async def _declined(self, caller: Caller, booking: Booking) -> Booking | None:
+        entry = _entry("payment.declined", caller, outcome="refused")
+        return await self._bookings.decline(booking, [entry])
+
     async def _show_soon(self, booking: Booking, caller: Caller) -> None:
-        """Show it now if Redis is there; `seats_due` keeps it due until it is shown."""
+        """Show it now if Redis can; `seats_due` keeps it due until it is shown."""
         try:
             await self.show(booking, caller)
-        except StoreUnavailable:
-            logger.warning("seats of %s are shown later", booking.id)
+        except (StoreUnavailable, SeatsTaken) as error:
+            logger.warning("seats of %s are shown later: %r", booking.id, error)
 
 
 def booking_id_for(user_id: str, key: str) -> str:
     """Return the id of the booking that this user makes under this Idempotency-Key."""
     return "bk_" + hashlib.sha256(f"{user_id}\0{key}".encode()).hexdigest()[:32]
+
+
+def payment_key_for(booking_id: str, key: str, method: str) -> str:
+    """Return what makes a payment one: with another method it is another, not the first again."""
+    return f"{booking_id}-" + hashlib.sha256(f"{method}\0{key}".encode()).hexdigest()[:16]
+
+
+def _payment_of(booking: Booking) -> str | None:
+    """Return the key of the last payment that was started."""
+    started = [entry for entry in booking.timeline if entry.action == "payment.started"]
+    return started[-1].detail.get("payment") if started else None
+
+
+def _same(booking: Booking, showtime_id: str, seats: Sequence[str]) -> Booking:
+    """Return `booking` if it is what was asked for; raises IdempotencyKeyReused."""
+    if (booking.showtime_id, booking.seats) != (showtime_id, list(seats)):
+        raise IdempotencyKeyReused
+    return booking
+
+
+def _refusal(seat: str, claim: Claim, now: datetime) -> dict[str, Any]:
+    if claim.booked:
+        return {"seat": seat, "state": "booked"}
+    remaining = max(0, claim.expires_at - to_ms(now))
+    return {"seat": seat, "state": "locked", "retry_in_ms": remaining}
 
 
 def _entry(action: str, caller: Caller, outcome: str = "ok", **detail: object) -> TimelineEntry:

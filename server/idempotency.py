@@ -11,18 +11,24 @@ from server.errors import (
     IdempotencyKeyMissing,
     IdempotencyKeyReused,
     InvalidRequest,
+    NotFound,
     RateLimited,
     RowlockError,
     StoreUnavailable,
     Unauthenticated,
+    UnknownSeats,
 )
 from server.repo.idempotency import Answer, IdempotencyRepo
 
 __all__ = ["Answer", "IdempotentRequests", "fingerprint", "key_of"]
 
 MAX_KEY_LENGTH = 255
-_NOT_AN_ANSWER = (StoreUnavailable, RateLimited, Unauthenticated)
-"""Refusals that say nothing about the request itself: a repeat is tried anew."""
+_NOT_AN_ANSWER = (
+    *(StoreUnavailable, RateLimited, Unauthenticated),
+    *(InvalidRequest, UnknownSeats, NotFound, IdempotencyKeyReused),
+)
+"""Refusals that are not kept: another time it may go well, or what was asked for makes no sense,
+and may be put right under the same key."""
 
 
 def key_of(header: str | None) -> str:

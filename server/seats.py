@@ -65,10 +65,10 @@ class SeatLocks:
         )
 
     async def all(self, showtime_id: str) -> list[Lock]:
-        """Return every live lock, soonest to end first."""
+        """Return every live lock, newest first."""
         await self._showtimes.get(showtime_id)
         locks = await self._rebuilder.loaded(showtime_id, lambda: self._store.locks(showtime_id))
-        return sorted(locks, key=lambda lock: (lock.expires_at, lock.id))
+        return sorted(locks, key=lambda lock: lock.id, reverse=True)
 
     async def revoke(self, caller: Caller, showtime_id: str, seats: Sequence[str]) -> list[str]:
         """Take seats out of other people's locks; returns those that were locked."""

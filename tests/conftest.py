@@ -11,7 +11,6 @@ import redis
 from server.binaries import find_redis
 from server.child_server import ChildServer
 from server.embedded import EmbeddedMongo, EmbeddedValkey
-from server.models import new_id
 from server.repo.indexes import create_indexes
 from server.repo.mongo import Database, connect
 
@@ -72,13 +71,18 @@ def mongo_uri(mongo: EmbeddedMongo) -> str:
 
 @pytest.fixture
 async def database(mongo: EmbeddedMongo) -> AsyncIterator[Database]:
-    """A MongoDB database with its indexes and nothing else; gone after the test."""
-    database = connect(f"mongodb://127.0.0.1:{mongo.port}/{new_id('test')}?replicaSet=rs0")
+    """A MongoDB database with its indexes and nothing else.
+
+    All tests share one, emptied before each: making the indexes anew takes longer than most tests.
+    """
+    database = connect(f"mongodb://127.0.0.1:{mongo.port}/shared?replicaSet=rs0")
     try:
+        for owned in (database, database.client[f"{database.name}_demo_bank"]):
+            for collection in await owned.list_collection_names():
+                await owned[collection].delete_many({})
         await create_indexes(database)
         yield database
     finally:
-        await database.client.drop_database(database.name)
         database.client.close()
 
 

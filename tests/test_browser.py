@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -218,3 +219,10 @@ async def test_a_hall_of_a_thousand_seats_fits_a_phone(browser: Browser, server:
         await bob.click("K25")
         await bob.sees("mine", "K25")
         await keep_picture(bob.page, "phone")
+
+
+async def test_the_page_keeps_the_client_rule(browser: Browser, server: Running) -> None:
+    rule = Path(__file__).with_name("live_rule.js").read_text()
+    async with person(browser, server, None) as somebody:
+        await somebody.page.goto(server.url)
+        assert await somebody.page.evaluate(rule.split("\n", 1)[1].rstrip().rstrip(";")) == []

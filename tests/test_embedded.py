@@ -7,17 +7,19 @@ import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
-import psutil
 import pytest
+from pymongo import MongoClient
 from redis.asyncio import Redis
 
 from server import binaries, child_server
 from server.binaries import BinaryMissing, EmbeddedError
 from server.child_server import address_in
 from server.embedded import EmbeddedMongo, EmbeddedValkey
-from server.repo.mongo import Database, connect
+from server.repo.mongo import Collection, connect
+from tests.store_processes import left_behind, running_under
 
 PARENT = """
 import asyncio, sys
@@ -31,19 +33,6 @@ async def main(directory):
 
 asyncio.run(main(Path(sys.argv[1])))
 """
-
-
-def servers_of(directory: Path) -> list[psutil.Process]:
-    """Return the processes whose command line names something under `directory`."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            command = process.cmdline()
-        except psutil.Error:
-            continue
-        if any(f"{directory}/" in part for part in command):
-            found.append(process)
-    return found
 
 
 @pytest.fixture
@@ -77,8 +66,15 @@ async def write_value(valkey: EmbeddedValkey) -> None:
         await client.set("seat", "A1")
 
 
-def opened(mongo: EmbeddedMongo) -> Database:
-    return connect(mongo.uri)
+@asynccontextmanager
+async def rows_of(uri: str) -> AsyncIterator[Collection]:
+    database = connect(uri)
+    yield database["rows"]
+    database.client.close()
+
+
+async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.close()
 
 
 async def test_valkey_keeps_its_data_and_never_evicts(tmp_path: Path) -> None:
@@ -98,15 +94,22 @@ async def test_valkey_keeps_its_data_and_never_evicts(tmp_path: Path) -> None:
 
 async def test_mongo_keeps_its_data_and_writes_by_majority_on_another_port(tmp_path: Path) -> None:
     async with EmbeddedMongo(tmp_path) as mongo:
-        await opened(mongo)["rows"].insert_one({"_id": "first"})
+        async with rows_of(mongo.uri) as rows:
+            await rows.insert_one({"_id": "first"})
         port = mongo.port
-    with socket.create_server(("127.0.0.1", port)):
-        async with EmbeddedMongo(tmp_path) as mongo:
-            assert mongo.port != port
-            rows = opened(mongo)["rows"]
+    async with await asyncio.start_server(hang_up, "127.0.0.1", port), EmbeddedMongo(tmp_path) as m:
+        assert m.port != port
+        async with rows_of(m.uri) as rows:
             await rows.insert_one({"_id": "second"})
             assert await rows.distinct("_id") == ["first", "second"]
-    assert servers_of(tmp_path) == []
+    assert running_under(tmp_path) == []
+
+
+async def test_a_port_is_kept_from_run_to_run_while_it_is_free(tmp_path: Path) -> None:
+    async with EmbeddedValkey(tmp_path) as valkey:
+        port = valkey.port
+    async with EmbeddedValkey(tmp_path) as valkey:
+        assert valkey.port == port
 
 
 async def test_servers_of_a_killed_parent_leave_and_the_next_start_finds_the_data(
@@ -117,15 +120,16 @@ async def test_servers_of_a_killed_parent_leave_and_the_next_start_finds_the_dat
     assert uri
     async with Redis.from_url(url) as client:
         await client.set("seat", "A1")
-    await connect(uri)["rows"].insert_one({"_id": "first"})
-    orphans = servers_of(tmp_path)
+    async with rows_of(uri) as rows:
+        await rows.insert_one({"_id": "first"})
+    orphans = running_under(tmp_path)
     parent.kill()
     async with EmbeddedValkey(tmp_path / "valkey") as valkey:
         assert await written_value(valkey) == "A1"
-        async with EmbeddedMongo(tmp_path / "mongo") as mongo:
-            assert await opened(mongo)["rows"].distinct("_id") == ["first"]
+        async with EmbeddedMongo(tmp_path / "mongo") as mongo, rows_of(mongo.uri) as rows:
+            assert await rows.distinct("_id") == ["first"]
             assert not {process.pid for process in orphans} & {
-                process.pid for process in servers_of(tmp_path)
+                process.pid for process in running_under(tmp_path)
             }
 
 
@@ -133,11 +137,9 @@ async def test_servers_of_a_killed_parent_leave_and_the_next_start_finds_the_dat
 def test_servers_of_a_killed_parent_leave_without_a_next_start(
     parent: subprocess.Popen[str], tmp_path: Path
 ) -> None:
-    servers = [process for process in servers_of(tmp_path) if process.pid != parent.pid]
-    assert len(servers) == 2
+    assert len(running_under(tmp_path / "valkey")) == len(running_under(tmp_path / "mongo")) == 1
     parent.kill()
-    _, alive = psutil.wait_procs(servers, timeout=20)
-    assert alive == []
+    assert left_behind(tmp_path) == []
 
 
 async def test_a_leftover_that_nobody_told_to_leave_is_ended_first(tmp_path: Path) -> None:
@@ -146,12 +148,15 @@ async def test_a_leftover_that_nobody_told_to_leave_is_ended_first(tmp_path: Pat
     (tmp_path / "data").mkdir()
     left.port = child_server._free_port()
     with subprocess.Popen(left.command(tmp_path / "data"), stdout=subprocess.DEVNULL) as process:
-        while not await left.answers():
-            await asyncio.sleep(0.01)
-        await write_value(left)
-        async with EmbeddedValkey(tmp_path) as valkey:
-            assert process.poll() is not None
-            assert await written_value(valkey) == "A1"
+        try:
+            while not await left.answers():
+                await asyncio.sleep(0.01)
+            await write_value(left)
+            async with EmbeddedValkey(tmp_path) as valkey:
+                assert process.poll() is not None
+                assert await written_value(valkey) == "A1"
+        finally:
+            process.kill()
 
 
 async def test_a_foreign_process_with_the_pid_of_a_leftover_is_left_alone(
@@ -171,12 +176,15 @@ async def test_a_broken_pid_file_does_no_harm(tmp_path: Path, rubbish: str) -> N
 
 async def test_ctrl_c_in_the_terminal_does_not_reach_a_server(tmp_path: Path) -> None:
     async with EmbeddedValkey(tmp_path):
-        (server,) = servers_of(tmp_path)
+        (server,) = running_under(tmp_path)
         assert os.getsid(server.pid) != os.getsid(0)
         assert os.getpgid(server.pid) != os.getpgid(0)
 
 
-async def test_one_directory_is_for_one_server(tmp_path: Path) -> None:
+async def test_one_directory_is_for_one_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(child_server, "_LOCK_S", 0.1)
     async with EmbeddedValkey(tmp_path) as first:
         with pytest.raises(EmbeddedError, match="in use by another Rowlock"):
             await EmbeddedValkey(tmp_path).start()
@@ -201,7 +209,7 @@ async def test_a_port_lost_to_another_process_is_replaced(
     with socket.create_server(("127.0.0.1", 0)) as other:
         taken: int = other.getsockname()[1]
         ports = iter([taken, child_server._free_port()])
-        monkeypatch.setattr(child_server, "_free_port", lambda: next(ports))
+        monkeypatch.setattr(child_server, "_free_port", lambda wish=0: next(ports))
         async with kind(tmp_path) as server:
             assert server.port != taken
 
@@ -223,7 +231,7 @@ async def test_a_server_that_will_not_leave_is_made_to(
     monkeypatch.setattr(child_server, "_STOP_S", 0.2)
     valkey = EmbeddedValkey(tmp_path)
     await valkey.start()
-    (server,) = servers_of(tmp_path)
+    (server,) = running_under(tmp_path)
     server.send_signal(signal.SIGSTOP)
     await valkey.stop()
     assert not server.is_running()
@@ -231,12 +239,22 @@ async def test_a_server_that_will_not_leave_is_made_to(
 
 async def test_an_interrupted_start_leaves_nothing_behind(tmp_path: Path) -> None:
     starting = asyncio.create_task(EmbeddedMongo(tmp_path).start())
-    while not servers_of(tmp_path):
+    while not running_under(tmp_path):
         await asyncio.sleep(0.01)
     starting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await starting
-    assert servers_of(tmp_path) == []
+    assert running_under(tmp_path) == []
+
+
+async def test_a_mongod_that_is_not_primary_leaves_without_waiting_for_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(child_server, "_STOP_S", 8.0)  # it would wait for 15 s
+    async with EmbeddedMongo(tmp_path) as mongo:
+        with MongoClient(mongo.uri) as client:
+            client.admin.command("replSetStepDown", 60, force=True)
+    assert "Now exiting" in mongo.log_file.read_text()
 
 
 async def test_a_directory_that_cannot_be_used_is_told_in_one_line(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """For administrators: GET /api/admin/ping and the audit log, GET /api/admin/audit."""
 
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from pydantic import AwareDatetime, Field, StringConstraints
@@ -15,15 +16,20 @@ from server.models import Id, Identity, rfc3339
 
 Action = Annotated[str, StringConstraints(pattern=r"^[a-z]+(\.[a-z_]+)?$", max_length=64)]
 
+Moment = Annotated[
+    AwareDatetime, Field(ge=datetime(1970, 1, 1, tzinfo=UTC), lt=datetime(3000, 1, 1, tzinfo=UTC))
+]
+"""Far enough from the ends of the calendar to be told in any time zone."""
+
 
 class FeedQuery(PageQuery):
     action: Action | None = None
     actor: Id | None = None
     showtime: Id | None = None
     booking: Id | None = None
-    from_: Annotated[AwareDatetime | None, Field(alias="from")] = None
-    to: AwareDatetime | None = None
-    cursor: Annotated[tuple[Annotated[int, Field(ge=0)]], Cursor] | None = None
+    from_: Annotated[Moment | None, Field(alias="from")] = None
+    to: Moment | None = None
+    cursor: Annotated[tuple[Annotated[int, Field(ge=0, lt=2**63)]], Cursor] | None = None
 
 
 class AdminRoutes:

@@ -79,7 +79,7 @@ class BookingRoutes:
         caller = Caller(identity.user_id, request_id_of(request))
 
         async def work() -> Answer:
-            booking = await self._saga.pay(caller, booking_id, body.payment_method)
+            booking = await self._saga.pay(caller, booking_id, body.payment_method, key)
             return Answer(202 if booking.status == "paying" else 200, await self._answer(booking))
 
         return await self._once(request, caller, "pay", key, body, work)

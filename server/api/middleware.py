@@ -1,17 +1,23 @@
-"""What happens to every request: an id, a log line, security headers, and a net for bugs."""
+"""What happens to every request: an id, a limit, a log line, security headers, a net for bugs."""
 
 import logging
 import re
 import time
 
 from starlette.datastructures import MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from server.api.problems import render_unexpected
+from server.api.problems import render, render_unexpected
+from server.api.requests import MAX_BODY
+from server.errors import BodyTooLarge
 from server.models import new_id
 
 access_log = logging.getLogger("rowlock.access")
 logger = logging.getLogger("rowlock.api")
+
+_CLIENT_GONE = 499
+"""Only for the log: nobody was left to read an answer (the number that nginx uses)."""
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
@@ -60,8 +66,12 @@ class RequestEnvelope:
                     headers.setdefault("Cache-Control", "no-store")
             await send(message)
 
+        too_large = _declared_length(scope) > MAX_BODY
+        app = render(BodyTooLarge(), request_id) if too_large else self.app
         try:
-            await self.app(scope, receive, send_with_headers)
+            await app(scope, receive, send_with_headers)
+        except ClientDisconnect:
+            status = _CLIENT_GONE
         except Exception:
             logger.exception("unexpected error", extra={"request_id": request_id})
             if status:
@@ -76,6 +86,14 @@ class RequestEnvelope:
                 (time.perf_counter() - started) * 1000,
                 extra={"request_id": request_id},
             )
+
+
+def _declared_length(scope: Scope) -> int:
+    """What Content-Length says; 0 for a body in chunks, whose length `read_body` counts."""
+    for name, value in scope["headers"]:
+        if name == b"content-length" and value.isdigit():
+            return int(value)
+    return 0
 
 
 def _request_id(scope: Scope) -> str:

@@ -14,10 +14,10 @@ M = TypeVar("M", bound=BaseModel)
 
 
 async def read_body(request: Request) -> bytes:
-    """Return the raw body; raises BodyTooLarge as soon as it is known to pass MAX_BODY."""
-    declared = request.headers.get("content-length", "0")
-    if declared.isdigit() and int(declared) > MAX_BODY:
-        raise BodyTooLarge
+    """Return the raw body; raises BodyTooLarge as soon as it passes MAX_BODY.
+
+    One that declares its length was refused by the middleware already.
+    """
     chunks, size = [], 0
     async for chunk in request.stream():
         size += len(chunk)

@@ -2,16 +2,16 @@
 
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from server.api.pages import Cursor, PageQuery, page
 from server.api.problems import request_id_of
-from server.api.requests import invalid, parse, path_id
+from server.api.requests import parse, path_id, query
 from server.auth.guards import Guards
-from server.errors import InvalidRequest
-from server.models import Caller, Identity, Model, SeatId, from_ms, rfc3339
+from server.models import Caller, Id, Identity, Model, SeatId, from_ms, rfc3339
 from server.seat_maps import SeatMap, SeatMaps
 from server.seats import Lock, SeatLocks
 
@@ -28,11 +28,25 @@ def _distinct(seats: list[str]) -> list[str]:
 Seats = Annotated[
     list[SeatId], Field(min_length=1, max_length=MAX_SEATS_NAMED), AfterValidator(_distinct)
 ]
-_SEATS: TypeAdapter[list[str]] = TypeAdapter(Seats)
+NamedSeats = Annotated[Seats, BeforeValidator(lambda text: text.split(","))]
+"""The same in a query: `?seats=A1,A2`."""
 
 
 class LockRequest(Model):
     seats: Seats
+
+
+class ReleaseQuery(Model):
+    seats: NamedSeats | None = None
+    """None: all."""
+
+
+class RevokeQuery(Model):
+    seats: NamedSeats
+
+
+class LocksQuery(PageQuery):
+    cursor: Annotated[tuple[Id], Cursor] | None = None
 
 
 class SeatRoutes:
@@ -59,7 +73,7 @@ class SeatRoutes:
         """Drawing, prices and states; the ETag is layout and position, so 304 costs no drawing."""
         seat_map = await self._maps.get(path_id(request, "id"))
         headers = {"ETag": _etag(seat_map), "Cache-Control": "no-cache"}
-        if headers["ETag"] in request.headers.get("if-none-match", "").replace(" ", "").split(","):
+        if _names(request.headers.get("if-none-match", ""), headers["ETag"]):
             return Response(status_code=304, headers=headers)
         return JSONResponse(_seat_map_json(seat_map), headers=headers)
 
@@ -79,21 +93,26 @@ class SeatRoutes:
         return JSONResponse({"lock": lock_json(lock) if lock else None})
 
     async def release(self, request: Request, identity: Identity) -> Response:
-        seats = _named_seats(request)
+        seats = query(request, ReleaseQuery).seats
         released, lock = await self._locks.release(
-            _caller(request, identity), path_id(request, "id"), seats
+            _caller(request, identity), path_id(request, "id"), seats or []
         )
         return JSONResponse({"released": released, "lock": lock_json(lock) if lock else None})
 
     async def all_locks(self, request: Request, identity: Identity) -> Response:
+        """Newest first: a lock's id tells its age."""
+        asked = query(request, LocksQuery)
         locks = await self._locks.all(path_id(request, "id"))
-        items = [{**lock_json(lock), "user_id": lock.user_id} for lock in locks]
-        return JSONResponse({"items": items, "next_cursor": None})
+        found = [lock for lock in locks if asked.cursor is None or lock.id < asked.cursor[0]]
+        return page(
+            found,
+            asked.limit,
+            lambda lock: {**lock_json(lock), "user_id": lock.user_id},
+            lambda lock: (lock.id,),
+        )
 
     async def revoke(self, request: Request, identity: Identity) -> Response:
-        seats = _named_seats(request)
-        if not seats:
-            raise InvalidRequest("seats: name the seats to revoke")
+        seats = query(request, RevokeQuery).seats
         caller = _caller(request, identity)
         revoked = await self._locks.revoke(caller, path_id(request, "id"), seats)
         return JSONResponse({"released": revoked})
@@ -103,17 +122,10 @@ def _caller(request: Request, identity: Identity) -> Caller:
     return Caller(identity.user_id, request_id_of(request))
 
 
-def _named_seats(request: Request) -> list[str]:
-    """Read `?seats=A1,A2`; empty when it is not there. Raises InvalidRequest."""
-    named = request.query_params.get("seats")
-    if request.query_params.keys() - {"seats"}:
-        raise InvalidRequest("the only query parameter is seats")
-    if named is None:
-        return []
-    try:
-        return _SEATS.validate_python(named.split(","))
-    except ValidationError as error:
-        raise invalid(error) from None
+def _names(if_none_match: str, etag: str) -> bool:
+    """Say whether the client has what `etag` stands for; weak tags count (RFC 9110, 13.1.2)."""
+    tags = [tag.strip().removeprefix("W/") for tag in if_none_match.split(",")]
+    return etag in tags or tags == ["*"]
 
 
 def _etag(seat_map: SeatMap) -> str:

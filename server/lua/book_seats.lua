@@ -1,8 +1,9 @@
 #!lua
 --[[
 book_seats: mark the seats of a confirmed booking as booked. MongoDB is the judge: a seat that stands
-free or in somebody's lock goes to the booking. A repeat changes nothing.
-KEYS: seats_key meta_key locks_key deadlines_key checkouts_key log_key channel
+free or in somebody's lock goes to the booking. A repeat changes nothing, and neither does news that
+comes late, when the booking's seats were released already.
+KEYS: seats_key meta_key locks_key deadlines_key checkouts_key log_key channel ended_key
 ARGV: showtime user booking request_id wanted...
 Returns: ok | conflict (seats of other bookings) | rebuild
 Emits: seat.booked
@@ -13,6 +14,7 @@ Emits: seat.booked
 --- @include close_checkout
 --- @include announce
 if redis.call('HEXISTS', meta_key, 'epoch') == 0 then return { 'rebuild' } end
+if redis.call('EXISTS', ended_key) == 1 then return { 'ok' } end
 local states, unsold = redis.call('HMGET', seats_key, unpack(wanted)), {}
 for i, seat in ipairs(wanted) do
   if states[i] ~= 'b:' .. booking then unsold[#unsold + 1] = seat end

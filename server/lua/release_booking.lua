@@ -1,8 +1,9 @@
 #!lua
 --[[
 release_booking: free the seats (none named: those of its checkout) that still carry this booking's
-id, claimed or booked. A repeat changes nothing.
-KEYS: seats_key meta_key locks_key checkouts_key log_key channel
+id, claimed or booked. A repeat changes nothing. For an hour it is remembered that the booking has
+ended: whoever still believes in it and comes late must not take the seats back.
+KEYS: seats_key meta_key locks_key checkouts_key log_key channel ended_key
 ARGV: showtime booking reason actor request_id wanted...
 Returns: ok (freed seats) | rebuild
 Emits: seat.released
@@ -12,6 +13,7 @@ Emits: seat.released
 --- @include close_checkout
 --- @include announce
 if redis.call('HEXISTS', meta_key, 'epoch') == 0 then return { 'rebuild' } end
+redis.call('SET', ended_key, reason, 'PX', 3600000)
 local in_checkout = close_checkout(locks_key, checkouts_key, showtime, booking)
 local freed, reply = {}, { 'ok' }
 for _, seat in ipairs(#wanted > 0 and wanted or in_checkout) do

@@ -16,7 +16,7 @@ from server.models import Money, to_ms
 from server.repo.mongo import Database, Document, DuplicateKeyError, ReturnDocument, is_duplicate_of
 from server.repo.seat_answers import Claim
 
-PAY_SECONDS = 30
+PAY_SECONDS = 15
 """How long a payment may stay unknown before the reconciler asks the provider to end it."""
 
 _DEADLINE = {"pending": "expires_at", "paying": "pay_by"}
@@ -53,7 +53,6 @@ class BookingRepo:
                     "created_at": booking.created_at,
                     "updated_at": booking.created_at,
                     "expires_at": booking.expires_at,
-                    "attempts": 0,
                     "timeline": [_document(entry) | {"at": booking.created_at}],
                     "audit_due": True,
                 }
@@ -132,11 +131,10 @@ class BookingRepo:
         """pending -> paying, while there is time left; from here a provider may move money."""
         deadline = {"$dateAdd": {"startDate": "$$NOW", "unit": "second", "amount": PAY_SECONDS}}
         return await self._move(
-            {"_id": booking.id, "status": "pending", "attempts": booking.attempts, **_IN_TIME},
+            {"_id": booking.id, "status": "pending", **_IN_TIME},
             entries,
             status="paying",
             intent_id=intent_id,
-            attempts=booking.attempts + 1,
             computed={"pay_by": deadline},
         )
 
@@ -268,7 +266,6 @@ def _booking(row: Document) -> Booking:
         expires_at=row["expires_at"],
         remaining_ms=max(0, to_ms(row["expires_at"]) - to_ms(row["updated_at"])),
         claims="claims" in row,
-        attempts=row["attempts"],
         intent_id=row.get("intent_id"),
         refund=row.get("refund"),
         timeline=[TimelineEntry(**entry) for entry in row["timeline"]],
