@@ -284,9 +284,8 @@ class BookingSaga:
         """Return what the provider says, None when it does not say in time."""
         assert booking.intent_id is not None
         try:
-            return await asyncio.wait_for(
-                self._provider.confirm(booking.intent_id), CONFIRM_SECONDS
-            )
+            async with asyncio.timeout(CONFIRM_SECONDS):
+                return await self._provider.confirm(booking.intent_id)
         except Exception as error:
             logger.warning("outcome of %s is unknown: %r", booking.intent_id, error)
             return None

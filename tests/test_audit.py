@@ -1,7 +1,7 @@
 """The audit log: all that happened is in it, once, in a chain that shows what was tampered with."""
 
 import asyncio
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -438,6 +438,34 @@ async def test_relays_that_all_believe_to_lead_break_nothing(stored):
     rows = await log_of(stored)
     assert sorted(row["action"] for row in rows[before:]) == sorted(ACTIONS * 4)
     assert_chained(rows)
+    assert refused, "they never met"
+
+
+async def test_two_writers_never_fork_the_chain(stored):
+    """Each with entries of its own: whoever is slower is refused, and may try again."""
+
+    def entries(writer):
+        at = {"at": datetime.now(UTC), "action": "test.entry"}
+        return [{"_id": f"{writer}-{number}", **at} for number in range(3)]
+
+    writers = [new_id("writer") for _ in range(5)]
+    waiting, refused = list(writers), 0
+    while waiting:
+        outcomes = await asyncio.gather(
+            *(AuditLogRepo(stored.database).append(entries(writer)) for writer in waiting),
+            return_exceptions=True,
+        )
+        assert {type(outcome) for outcome in outcomes} <= {int, BulkWriteError}
+        waiting = [
+            writer
+            for writer, outcome in zip(waiting, outcomes, strict=True)
+            if isinstance(outcome, Exception)
+        ]
+        refused += len(waiting)
+    rows = await log_of(stored)
+    assert_chained(rows)
+    added = [row["_id"] for row in rows if row["_id"].startswith("writer_")]
+    assert sorted(added) == sorted(row["_id"] for writer in writers for row in entries(writer))
     assert refused, "they never met"
 
 

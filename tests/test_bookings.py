@@ -193,10 +193,10 @@ async def test_a_lost_answer_is_told_as_unknown_and_settled_later(server):
     await server.stored.past_its_deadline(booking)
 
     async def settled():
-        return (await shown(server.bob, booking))["status"] == "confirmed"
+        return await server.stored.seats(showtime) == {"A1": f"b:{booking}"}
 
     await eventually(settled)
-    assert await server.stored.seats(showtime) == {"A1": f"b:{booking}"}
+    assert (await shown(server.bob, booking))["status"] == "confirmed"
     assert await server.stored.charged(booking) == 1000
     assert actions(await server.stored.booking(booking))[-2:] == [
         "payment.captured",
@@ -222,13 +222,13 @@ async def test_a_provider_that_is_too_slow_leaves_the_outcome_open(server, monke
     assert (answer.status_code, answer.json()["booking"]["status"]) == (202, "paying")
     await server.stored.past_its_deadline(booking)
 
-    async def ended():
-        return (await shown(server.bob, booking))["status"] == "expired"
+    async def freed():
+        return await server.stored.seats(showtime) == {}
 
-    await eventually(ended)
+    await eventually(freed)
+    assert (await shown(server.bob, booking))["status"] == "expired"
     [intent] = await server.stored.intents_of(booking)
     assert intent["status"] == "cancelled", "so that it cannot be captured any more"
-    assert await server.stored.seats(showtime) == {}
 
 
 async def test_an_unknown_payment_method_moves_nothing(server):

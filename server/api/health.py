@@ -41,7 +41,8 @@ class HealthRoutes:
 
 async def _check(check: Check) -> bool:
     try:
-        await asyncio.wait_for(check(), _CHECK_SECONDS)
+        async with asyncio.timeout(_CHECK_SECONDS):
+            await check()
     except Exception:
         return False
     return True

@@ -70,7 +70,8 @@ class Channel:
     async def ready(self, seconds: float) -> bool:
         """Wait for the first load; False when there is still none after that time."""
         try:
-            await asyncio.wait_for(self._first_load.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._first_load.wait()
         except TimeoutError:
             return False
         return True
@@ -118,21 +119,26 @@ class Channel:
         return True
 
     async def _load(self) -> None:
-        failures = 0
+        failures, mirror = 0, self.mirror
         while True:
             self._again = False
             try:
-                layout, states = await self._source.states(self.mirror.showtime_id)
+                layout, states = await self._source.states(mirror.showtime_id)
+                if states.epoch == mirror.epoch and states.seq < mirror.seq:
+                    await self._source.renew(mirror.showtime_id, mirror.epoch)
+                    continue  # the store went back in time: watchers would ignore what is new
             except NotFound:
                 self.missing = True
                 break
             except Exception as error:
                 failures += 1
-                logger.warning("cannot load %s yet: %r", self.mirror.showtime_id, error)
+                logger.warning("cannot load %s yet: %r", mirror.showtime_id, error)
                 low, high = _RETRY_SECONDS
                 await asyncio.sleep(random.uniform(low, min(high, low * 2**failures)))  # noqa: S311
                 continue
-            if self.mirror.load(layout, states) and not self._again:
+            whole = mirror.load(layout, states)
+            self._steps.clear()
+            if whole and not self._again:
                 break
         self._loading = None
         self._first_load.set()

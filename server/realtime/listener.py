@@ -70,7 +70,8 @@ class Listener:
         failures = 0
         while True:
             try:
-                self._wire = await asyncio.wait_for(self._connect(), _CONNECT_SECONDS)
+                async with asyncio.timeout(_CONNECT_SECONDS):
+                    self._wire = await self._connect()
                 failures = 0
                 await self._resubscribe(self._wire)
                 await self._wire.closed

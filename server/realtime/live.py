@@ -100,7 +100,8 @@ async def _serve(websocket: WebSocket, channel: Channel, epoch: str, seq: int) -
 async def _send(websocket: WebSocket, channel: Channel, epoch: str, seq: int) -> None:
     try:
         async for frame, _ in _frames(channel, epoch, seq):
-            await asyncio.wait_for(websocket.send_text(frame), SLOW_SECONDS)
+            async with asyncio.timeout(SLOW_SECONDS):
+                await websocket.send_text(frame)
     except TimeoutError:
         await websocket.close(TOO_SLOW)
     except (WebSocketDisconnect, RuntimeError):
