@@ -1,5 +1,6 @@
 """The composition root: everything that Rowlock is made of, put together in one place."""
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -55,6 +56,8 @@ from server.settings import Settings
 from server.showtimes import Showtimes
 from server.workers import Job, Workers
 
+logger = logging.getLogger("rowlock.app")
+
 RECONCILE_SECONDS = 1.0
 RELAY_SECONDS = 0.25
 DRAIN_SECONDS = 5.0
@@ -77,10 +80,14 @@ class Parts:
 
     async def stop(self) -> None:
         """Stop the background work and leave the stores."""
-        await self.workers.stop()
-        await self.relay.stop()
-        await self.redis.aclose()
-        self.database.client.close()
+        try:
+            await self.workers.stop()
+            await self.relay.stop()
+        except mongo.UNAVAILABLE:
+            logger.warning("MongoDB is away: the lease of the audit relay ends by itself")
+        finally:
+            await self.redis.aclose()
+            self.database.client.close()
 
 
 def build_parts(settings: Settings) -> Parts:
@@ -151,12 +158,14 @@ def build(settings: Settings) -> Starlette:
         expose_headers=["X-Request-ID", "Idempotent-Replayed", "Retry-After", "ETag"],
         allow_credentials=True,
     )
-    return Starlette(
+    app = Starlette(
         routes=_routes(parts, auth, maps, hub, detached),
         middleware=[Middleware(RequestEnvelope), cors],
         exception_handlers=exception_handlers(mongo.UNAVAILABLE),
         lifespan=lifespan,
     )
+    app.router.redirect_slashes = False  # it would build its target from the Host header
+    return app
 
 
 def _routes(

@@ -97,7 +97,10 @@ class BookingSaga:
             inserted = await self._bookings.insert(booking, _entry("booking.created", caller))
         except SeatsClaimed:
             raise await self._lost_race(booking) from None
-        return booking if inserted else await self.get(caller, booking_id)
+        if not inserted:
+            return await self.get(caller, booking_id)
+        await self._show_soon(booking, caller)  # Redis may have been lost since the checkout
+        return booking
 
     async def pay(self, caller: Caller, booking_id: str, method: str, key: str) -> Booking:
         """Pay a pending booking; answers it confirmed, or paying while the outcome is unknown.
@@ -198,6 +201,13 @@ class BookingSaga:
         entry = _entry("payment.refunded", caller, amount=booking.amount.as_json())
         return await self._bookings.refunded(booking, [entry]) or booking
 
+    async def abandon(self, showtime_id: str, booking_id: str) -> None:
+        """Free the seats of a checkout that is past its deadline and never became a booking."""
+        await self._rebuilder.loaded(
+            showtime_id,
+            lambda: self._claims.release(showtime_id, booking_id, [], reason="expired"),
+        )
+
     async def show(self, booking: Booking, caller: Caller = SYSTEM) -> None:
         """Make Redis show the booking as it is. Raises StoreUnavailable, SeatsTaken."""
         if booking.claims:
@@ -253,6 +263,8 @@ class BookingSaga:
                 for seat in claim.seats
                 if seat in booking.seats
             ]
+        if not unavailable:  # whoever claimed them has let go meanwhile
+            raise StoreUnavailable("These seats changed hands just now. Try again.")
         return SeatsUnavailable(unavailable)
 
     async def _mend(self, showtime_id: str, claim: Claim) -> None:

@@ -26,6 +26,8 @@ class LockSweeper:
     async def _sweep(self, partition: int) -> int:
         released = 0
         while due := await self._store.due_locks(partition, _BATCH):
-            for showtime_id, user_id in due:
-                released += await self._store.expire(showtime_id, user_id)
+            ended = sum(await asyncio.gather(*(self._store.expire(*lock) for lock in due)))
+            released += ended
+            if ended < len(due):  # another sweeper is at it, or a showtime is being rebuilt
+                break
         return released

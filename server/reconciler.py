@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 
 from server.booking import Booking
 from server.bookings import BookingSaga
+from server.errors import NotFound
 from server.repo.bookings import BookingRepo
 from server.repo.claims import ClaimStore
 from server.repo.keys import PARTITIONS
@@ -16,6 +17,8 @@ from server.repo.keys import PARTITIONS
 logger = logging.getLogger("rowlock.reconciler")
 
 _BATCH = 100
+_CHECKOUTS = 1000
+"""Those of payments under way stay in the queue, so more are read than are ever due at once."""
 
 
 class Reconciler:
@@ -45,9 +48,12 @@ class Reconciler:
 
     async def _checkouts(self, partition: int) -> None:
         """Free seats whose booking never came to be, or has ended."""
-        for showtime_id, booking_id in await self._claims.due_checkouts(partition, _BATCH):
-            booking = await self._bookings.get(booking_id)
-            if booking is None:
-                await self._claims.release(showtime_id, booking_id, [], reason="expired")
-            elif not booking.claims:
-                await self._saga.show(booking)
+        for showtime_id, booking_id in await self._claims.due_checkouts(partition, _CHECKOUTS):
+            try:
+                booking = await self._bookings.get(booking_id)
+                if booking is None:
+                    await self._saga.abandon(showtime_id, booking_id)
+                elif not booking.claims:
+                    await self._saga.show(booking)
+            except NotFound:
+                logger.warning("checkout %s belongs to no showtime", booking_id)

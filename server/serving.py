@@ -10,6 +10,8 @@ from errno import EADDRINUSE
 import uvicorn
 from starlette.types import ASGIApp
 
+from server.realtime.protocol import AbortableProtocol
+
 _BACKLOG = 2048
 _GRACE_S = 5
 _LEAVING_S = 1.0
@@ -52,7 +54,7 @@ async def serve(app: ASGIApp, listener: socket.socket, ready: Callable[[], None]
     config = uvicorn.Config(
         app,
         http="httptools",
-        ws="websockets-sansio",
+        ws=AbortableProtocol,
         ws_per_message_deflate=False,
         ws_max_size=_MAX_CLIENT_MESSAGE,
         lifespan="on",

@@ -42,7 +42,8 @@ REACH = {
     "bson": {"repo/mongo.py"},
     "jwt": {"auth/tokens.py"},
     "pydantic_settings": {"settings.py"},
-    "uvicorn": {"serving.py"},
+    "uvicorn": {"serving.py", "realtime/protocol.py"},
+    "websockets": {"realtime/protocol.py"},
 }
 """Third parties that are known at one place only."""
 

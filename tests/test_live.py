@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -14,11 +15,11 @@ from websockets.exceptions import ConnectionClosed
 
 from server.api.middleware import RequestEnvelope
 from server.api.problems import exception_handlers
-from server.realtime import live
+from server.realtime import frames, live
 from server.realtime.live import LiveRoutes
 from server.serving import bind, serve
 from tests.seat_stores import SHOWTIME
-from tests.test_hub import LAYOUT, StoreSource, change, running, source
+from tests.test_hub import LAYOUT, StoreSource, change, eventually, running, source
 
 __all__ = ["source"]
 
@@ -221,6 +222,36 @@ async def test_no_store_closes_with_try_later(
     async with served("redis://127.0.0.1:1/0", source) as host:
         async with connect(address(host)) as socket:
             assert await close_code(socket) == 1013
+
+
+async def test_a_client_that_does_not_read_is_let_go_and_leaves_nothing(
+    host: str, source: StoreSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "SLOW_SECONDS", 0.2)
+    monkeypatch.setattr(live, "_GOODBYE_SECONDS", 0.1)
+    monkeypatch.setattr(frames, "snapshot", lambda *_: "x" * 30_000_000)
+    name, _, port = host.partition(":")
+    tasks = asyncio.all_tasks()
+    with socket.create_connection((name, int(port))) as deaf:
+        deaf.sendall(
+            f"GET /api/showtimes/{SHOWTIME}/live HTTP/1.1\r\nHost: {host}\r\n"
+            "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n".encode()
+        )
+        await eventually(lambda: source.reads == 1)  # it has been let in
+        await change(source.stores, "A1")  # one frame fills the buffer, the next one has to wait
+        await eventually(lambda: asyncio.all_tasks() <= tasks | {asyncio.current_task()})
+        assert await asyncio.to_thread(_received, deaf) < 30_000_000
+
+
+def _received(client: socket.socket) -> int:
+    """Return how many bytes still come before the connection ends."""
+    client.settimeout(5)
+    received = 0
+    with suppress(ConnectionResetError):
+        while chunk := client.recv(1_000_000):
+            received += len(chunk)
+    return received
 
 
 async def test_a_hundred_watchers_see_the_same(host: str, source: StoreSource) -> None:

@@ -4,7 +4,7 @@ begin_checkout: hand seats from the user's live lock to a booking, with the dead
 map still shows them locked. A repeat for the same booking and seats answers as the first run did.
 KEYS: seats_key meta_key locks_key deadlines_key checkouts_key ended_key
 ARGV: showtime user booking wanted...
-Returns: ok (deadline, now) | unlocked | closed | rebuild
+Returns: ok (deadline, now) | unlocked | lapsed | closed | rebuild
 Emits: nothing
 ]]
 --- @include now
@@ -21,6 +21,7 @@ local record = redis.call('HGET', locks_key, 'b:' .. booking)
 if record then
   local deadline, seats = record:match('^%S+ (%d+) (%S+)$')
   if seats ~= table.concat(wanted, ',') then return { 'unlocked' } end
+  if tonumber(deadline) <= time then return { 'lapsed' } end
   return { 'ok', tonumber(deadline), time }
 end
 local lock = load_lock(locks_key, user)

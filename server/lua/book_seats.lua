@@ -2,7 +2,7 @@
 --[[
 book_seats: mark the seats of a confirmed booking as booked. MongoDB is the judge: a seat that stands
 free or in somebody's lock goes to the booking. A repeat changes nothing, and neither does news that
-comes late, when the booking's seats were released already.
+comes late, when the booking was cancelled: nothing else ends a confirmed one.
 KEYS: seats_key meta_key locks_key deadlines_key checkouts_key log_key channel ended_key
 ARGV: showtime user booking request_id wanted...
 Returns: ok | conflict (seats of other bookings) | rebuild
@@ -14,12 +14,15 @@ Emits: seat.booked
 --- @include close_checkout
 --- @include announce
 if redis.call('HEXISTS', meta_key, 'epoch') == 0 then return { 'rebuild' } end
-if redis.call('EXISTS', ended_key) == 1 then return { 'ok' } end
+if redis.call('GET', ended_key) == 'cancelled' then return { 'ok' } end
 local states, unsold = redis.call('HMGET', seats_key, unpack(wanted)), {}
 for i, seat in ipairs(wanted) do
   if states[i] ~= 'b:' .. booking then unsold[#unsold + 1] = seat end
 end
-if #unsold == 0 then return { 'ok' } end
+if #unsold == 0 then
+  close_checkout(locks_key, checkouts_key, showtime, booking)
+  return { 'ok' }
+end
 local _, conflict = take_seats(seats_key, locks_key, deadlines_key, showtime, booking, unsold)
 if conflict then return conflict end
 mark_seats(seats_key, unsold, 'b:' .. booking)

@@ -115,7 +115,8 @@ class Channel:
             self.reload("the store went back in time")
         elif stored != (mirror.epoch, mirror.seq):
             await asyncio.sleep(2 * WINDOW_SECONDS)  # it may be on its way
-            return stored[0] == mirror.epoch and stored[1] <= mirror.seq
+            there = stored[0] == mirror.epoch and stored[1] <= mirror.seq
+            return there or self._loading is not None
         return True
 
     async def _load(self) -> None:

@@ -11,6 +11,7 @@ import contextlib
 import logging
 import random
 import ssl
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any, cast
 
@@ -37,6 +38,9 @@ class Listener:
         self._on_message = on_message
         self._on_subscribed = on_subscribed
         self._wanted: set[str] = set()
+        self._leaving: Counter[str] = Counter()
+        """How many of our own goodbyes to a channel are not confirmed yet."""
+        self._failures = 0
         self._wire: _Wire | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -59,6 +63,7 @@ class Listener:
     def unsubscribe(self, channel: str) -> None:
         self._wanted.discard(channel)
         if self._wire:
+            self._leaving[channel] += 1
             self._wire.send([(b"SUNSUBSCRIBE", channel.encode())])
 
     def reconnect(self) -> None:
@@ -67,23 +72,23 @@ class Listener:
             self._wire.abort()
 
     async def _run(self) -> None:
-        failures = 0
         while True:
             try:
                 async with asyncio.timeout(_CONNECT_SECONDS):
                     self._wire = await self._connect()
-                failures = 0
+                self._leaving.clear()
                 await self._resubscribe(self._wire)
                 await self._wire.closed
                 logger.warning("listener lost its connection")
             except (OSError, TimeoutError) as error:
-                failures += 1
-                logger.warning("listener cannot connect (%d): %r", failures, error)
+                logger.warning("listener cannot connect: %r", error)
             finally:
                 self.reconnect()
                 self._wire = None
+            self._failures += 1
             low, high = _BACKOFF_SECONDS
-            await asyncio.sleep(random.uniform(low, min(high, low * 2**failures)))  # noqa: S311
+            pause = random.uniform(low, min(high, low * 2**self._failures))  # noqa: S311
+            await asyncio.sleep(pause)
 
     async def _connect(self) -> "_Wire":
         address = self._address
@@ -113,13 +118,21 @@ class Listener:
             case [b"smessage", channel, payload]:
                 self._on_message(channel.decode(), payload)
             case [b"ssubscribe", channel, _]:
+                self._failures = 0
                 self._on_subscribed(channel.decode())
-            case [b"sunsubscribe", channel, _] if channel.decode() in self._wanted:
-                logger.warning("the server ended a subscription: its slot moved")
-                self.reconnect()
+            case [b"sunsubscribe", channel, _]:
+                self._left(channel.decode())
             case hiredis.ReplyError():
                 logger.error("listener was refused: %s", reply)
                 self.reconnect()
+
+    def _left(self, channel: str) -> None:
+        """A goodbye that we did not say is the server's: the channel's slot has moved."""
+        if self._leaving[channel]:
+            self._leaving[channel] -= 1
+        elif channel in self._wanted:
+            logger.warning("the server ended a subscription")
+            self.reconnect()
 
 
 class _Wire(asyncio.Protocol):

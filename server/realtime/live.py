@@ -18,11 +18,13 @@ from server.models import ID
 from server.realtime import frames
 from server.realtime.channel import Channel, Step
 from server.realtime.hub import Hub
+from server.realtime.protocol import abort
 
 HEARTBEAT_SECONDS = 15.0
 SLOW_SECONDS = 10.0
 """A client that takes no frame for so long is let go."""
 _READY_SECONDS = 5.0
+_GOODBYE_SECONDS = 1.0
 
 REFUSED, TRY_LATER, UNKNOWN_SHOWTIME, TOO_SLOW = 1008, 1013, 4404, 4408
 
@@ -88,13 +90,19 @@ async def _serve(websocket: WebSocket, channel: Channel, epoch: str, seq: int) -
         await websocket.close(UNKNOWN_SHOWTIME)
         return
     sender = asyncio.create_task(_send(websocket, channel, epoch, seq))
+    listener = asyncio.create_task(_listen(websocket))
     try:
-        while (await websocket.receive())["type"] != "websocket.disconnect":
-            pass  # nothing a watcher says matters
+        await asyncio.wait((sender, listener), return_when=asyncio.FIRST_COMPLETED)
     finally:
         sender.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await sender
+        listener.cancel()
+        await asyncio.gather(sender, listener, return_exceptions=True)
+
+
+async def _listen(websocket: WebSocket) -> None:
+    """Return when the client is gone; nothing that a watcher says matters."""
+    while (await websocket.receive())["type"] != "websocket.disconnect":
+        pass
 
 
 async def _send(websocket: WebSocket, channel: Channel, epoch: str, seq: int) -> None:
@@ -103,9 +111,17 @@ async def _send(websocket: WebSocket, channel: Channel, epoch: str, seq: int) ->
             async with asyncio.timeout(SLOW_SECONDS):
                 await websocket.send_text(frame)
     except TimeoutError:
-        await websocket.close(TOO_SLOW)
+        await _let_go(websocket)
     except (WebSocketDisconnect, RuntimeError):
-        return  # it has gone; the receiving side hears of it too
+        return  # it has gone
+
+
+async def _let_go(websocket: WebSocket) -> None:
+    """Tell a slow client why, if it still takes a word, and free what it holds."""
+    with contextlib.suppress(TimeoutError, WebSocketDisconnect, RuntimeError):
+        async with asyncio.timeout(_GOODBYE_SECONDS):
+            await websocket.close(TOO_SLOW)
+    abort(websocket)
 
 
 async def _frames(channel: Channel, epoch: str, seq: int) -> AsyncIterator[tuple[str, Step | None]]:

@@ -55,6 +55,7 @@ class BookingRepo:
                     "expires_at": booking.expires_at,
                     "timeline": [_document(entry) | {"at": booking.created_at}],
                     "audit_due": True,
+                    "seats_due": True,
                 }
             )
         except DuplicateKeyError as error:
@@ -101,6 +102,11 @@ class BookingRepo:
             total[row["amount"]["currency"]] += row["amount"]["minor"]
         return total
 
+    async def intents_under_way(self) -> list[str]:
+        """Return the payment intents whose outcome is not settled."""
+        rows = self._rows.find({"status": "paying"}, {"intent_id": 1})
+        return [row["intent_id"] async for row in rows]
+
     async def with_wrong_claims(self) -> AsyncIterator[str]:
         """Yield the ids of bookings whose claims are not what their status asks for."""
         alive = {"$in": ["$status", ["pending", "paying", "confirmed"]]}
@@ -110,9 +116,10 @@ class BookingRepo:
             yield row["_id"]
 
     async def overdue(self, status: Literal["pending", "paying"], limit: int) -> list[Booking]:
-        """Return bookings of that status past their deadline."""
-        late = {"$expr": {"$lte": [f"${_DEADLINE[status]}", "$$NOW"]}}
-        return await self._read({"status": status, **late}, limit=limit)
+        """Return bookings of that status past their deadline, those that wait longest first."""
+        deadline = _DEADLINE[status]
+        late = {"status": status, "$expr": {"$lte": [f"${deadline}", "$$NOW"]}}
+        return await self._read(late, limit=limit, order={deadline: 1})
 
     async def audit_due(self, limit: int) -> list[Booking]:
         return await self._read({"audit_due": True}, limit=limit)
@@ -217,12 +224,14 @@ class BookingRepo:
         )
         return _booking(row) if row else None
 
-    async def _read(self, where: Document, *, limit: int) -> list[Booking]:
-        """Return the newest matches, with MongoDB's own time in place of `updated_at`."""
+    async def _read(
+        self, where: Document, *, limit: int, order: Document | None = None
+    ) -> list[Booking]:
+        """Return matches (newest first), with MongoDB's own time in place of `updated_at`."""
         rows = self._rows.aggregate(
             [
                 {"$match": where},
-                {"$sort": {"created_at": -1, "_id": -1}},
+                {"$sort": order or {"created_at": -1, "_id": -1}},
                 {"$limit": limit},
                 {"$set": {"updated_at": "$$NOW"}},
             ]

@@ -1,6 +1,7 @@
 """The demo payment provider's own ledger, in a database of its own: Rowlock's never mentions it."""
 
 from collections import Counter
+from collections.abc import Collection
 from typing import Any, Literal
 
 from server.models import Money
@@ -46,10 +47,10 @@ class DemoPaymentRepo:
             {"$set": {f"refunds.{key}": row["amount"]["minor"]}},
         )
 
-    async def kept(self) -> Counter[str]:
-        """Return currency -> minor units captured and not given back."""
+    async def kept(self, but: Collection[str]) -> Counter[str]:
+        """Return currency -> minor units captured and not given back, but for some intents."""
         kept: Counter[str] = Counter()
-        async for row in self._rows.find({"status": "captured"}):
+        async for row in self._rows.find({"status": "captured", "_id": {"$nin": list(but)}}):
             given_back = sum(row["refunds"].values())
             kept[row["amount"]["currency"]] += row["amount"]["minor"] - given_back
         return kept

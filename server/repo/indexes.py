@@ -40,6 +40,11 @@ INDEXES: dict[str, list[IndexModel]] = {
             partialFilterExpression={"audit_due": True},
         ),
         IndexModel(
+            [("seats_due", ASCENDING)],
+            name="seats_due",
+            partialFilterExpression={"seats_due": True},
+        ),
+        IndexModel(
             [("refund", ASCENDING)],
             name="refund_due",
             partialFilterExpression={"refund": "due"},

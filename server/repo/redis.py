@@ -11,7 +11,14 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
 from redis.commands.core import AsyncScript
-from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
+from redis.exceptions import (
+    ClusterError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+    TryAgainError,
+)
 
 from server import lua
 from server.errors import StoreUnavailable
@@ -49,14 +56,16 @@ async def answer(command: Awaitable[Any]) -> Any:
     try:
         return await command
     except ResponseError as error:
-        if isinstance(error, OutOfMemoryError) or str(error).startswith(_NOT_NOW):
+        if isinstance(error, _CANNOT_NOW) or str(error).startswith(_NOT_NOW):
             raise StoreUnavailable from error
         raise
     except (RedisError, OSError) as error:
         raise StoreUnavailable from error
 
 
-_NOT_NOW = ("LOADING", "BUSY", "READONLY", "MASTERDOWN", "NOREPLICAS", "TRYAGAIN", "CLUSTERDOWN")
+_CANNOT_NOW = (OutOfMemoryError, ReadOnlyError, ClusterError, TryAgainError)
+_NOT_NOW = ("BUSY", "NOREPLICAS", "MISCONF", "MASTERDOWN")
+"""Replies that mean "not now": those that the driver has classes for lose their first word."""
 
 
 async def server_version(redis: "Redis") -> tuple[int, ...]:

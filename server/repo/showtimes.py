@@ -86,7 +86,7 @@ class ShowtimeRepo:
         if after:
             clauses.append(_behind(*after))
         return await self._read(
-            [{"$match": {"$and": clauses}}, _SOONEST_FIRST, {"$limit": limit}, *_JOIN]
+            [{"$match": {"$and": clauses}}, _SOONEST_FIRST, *_JOIN, {"$limit": limit}]
         )
 
     async def ids(self) -> list[str]:

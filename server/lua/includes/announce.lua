@@ -8,7 +8,7 @@ local function announce(meta_key, log_key, channel, change, events)
     public[i] = {
       type = event.type, seats = event.seats, reason = event.reason, expires_at = event.expires_at,
     }
-    redis.call('XADD', log_key, '*', 'id', string.format('%s-%d-%d', epoch, seq, i),
+    redis.call('XADD', log_key, '*', 'id', string.format('%s-%d-%d-%d', epoch, change.time, seq, i),
       'at', change.time, 'showtime', change.showtime, 'request_id', change.request_id or '',
       'type', event.type, 'seats', table.concat(event.seats, ','), 'reason', event.reason or '',
       'actor', event.actor or '', 'owner', event.owner or '', 'lock', event.lock or '',
