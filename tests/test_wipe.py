@@ -8,11 +8,8 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
-from server.repo.keys import showtime_keys
 from server.repo.mongo import Database
-from tests.buyers import Person
-from tests.processes import until
-from tests.sale import Sale, opened
+from tests.sale import opened
 
 pytestmark = pytest.mark.slow
 
