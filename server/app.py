@@ -13,10 +13,10 @@ from starlette.routing import BaseRoute
 from server.api.admin import AdminRoutes
 from server.api.auth import AuthRoutes
 from server.api.bookings import BookingRoutes
+from server.api.frontend import page_routes
 from server.api.health import HealthRoutes
 from server.api.middleware import RequestEnvelope
 from server.api.movies import MovieRoutes
-from server.api.page import page_routes
 from server.api.problems import exception_handlers
 from server.api.seats import SeatRoutes
 from server.api.showtimes import ShowtimeRoutes

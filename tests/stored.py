@@ -81,13 +81,14 @@ class Stored:
 
         Left out: `leases`, which the background work renews all the time.
         """
+        collections = [self.database[name] for name in await self.database.list_collection_names()]
         found = {}
-        for name in await self.database.list_collection_names():
-            if name != "leases":
+        for collection in [*collections, self.ledger]:
+            if collection.name != "leases":
                 content = hashlib.sha256()
-                async for row in self.database[name].find().sort("_id", 1):
+                async for row in collection.find().sort("_id", 1):
                     content.update(encode(row))
-                found[name] = content.hexdigest()
+                found[collection.name] = content.hexdigest()
         async for key in self.redis.scan_iter(count=1000):
             found[key] = hashlib.sha256(await _dump(self.redis, key)).hexdigest()
         return found

@@ -3,6 +3,7 @@
 import pytest
 
 from server.booking import TimelineEntry
+from server.bookings import booking_id_for
 from server.errors import (
     BookingState,
     IdempotencyKeyReused,
@@ -14,10 +15,11 @@ from server.errors import (
 )
 from server.payments import PaymentUnknown
 from server.repo import redis
-from server.repo.bookings import BookingRepo
+from server.repo.bookings import BookingRepo, SeatsClaimed
 from server.repo.claims import ClaimStore
 from server.repo.keys import showtime_keys
 from server.repo.redis import Scripts
+from server.repo.seat_answers import Claim
 from tests.desk import ANN, BEN, CAT, Watched, desk
 from tests.running import IN_MODULE_LOOP, plan
 from tests.stored import stocked
@@ -153,6 +155,33 @@ async def test_redis_may_be_lost_in_the_middle_of_a_lost_race(stored):
     assert await stored.seats(showtime) == {"A1": f"c:{first.id}"}
 
 
+async def test_a_rival_that_has_let_go_meanwhile_is_told_as_a_moment_of_trouble(stored):
+    class Refusing(BookingRepo):
+        async def insert(self, booking, entry):
+            raise SeatsClaimed
+
+    showtime = await plan(stored.database)
+    with pytest.raises(StoreUnavailable):
+        await desk(stored, bookings=Refusing(stored.database)).saga.create(
+            ANN, showtime, ["A1"], "rival"
+        )
+    assert await stored.seats(showtime) == {}
+    booking = await desk(stored).saga.create(ANN, showtime, ["A1"], "rival")
+    assert await stored.seats(showtime) == {"A1": f"c:{booking.id}"}
+
+
+async def test_redis_may_be_lost_before_the_booking_is_stored(stored):
+    class Wiping(BookingRepo):
+        async def insert(self, booking, entry):
+            await stored.redis.flushdb()
+            return await super().insert(booking, entry)
+
+    showtime = await plan(stored.database)
+    booking = await desk(stored, bookings=Wiping(stored.database)).pending(showtime, "A1")
+    assert await stored.seats(showtime) == {"A1": f"c:{booking.id}"}
+    assert "seats_due" not in await stored.booking(booking.id)
+
+
 async def test_after_a_sale_a_third_booking_in_the_way_delays_only_the_map(stored):
     here = desk(stored)
     showtime = await plan(stored.database)
@@ -162,7 +191,7 @@ async def test_after_a_sale_a_third_booking_in_the_way_delays_only_the_map(store
     assert await here.claims.begin_checkout(showtime, "cat", "bk_crashed", ["A1"])
     assert (await here.pay(booking)).status == "confirmed"
     assert (await stored.booking(booking.id))["seats_due"] is True
-    await here.claims.release(showtime, "bk_crashed", [], reason="expired")
+    await here.claims.release(showtime, "bk_crashed", ["A1"], reason="expired")
     await here.reconciler.run_once()
     assert await stored.seats(showtime) == {"A1": f"b:{booking.id}"}
     assert "seats_due" not in await stored.booking(booking.id)
@@ -184,6 +213,17 @@ async def test_cut_off_before_the_booking_is_stored_a_repeat_finishes(stored):
     booking = await desk(stored).saga.create(ANN, showtime, ["A1"], "cut-off")
     assert await stored.seats(showtime) == {"A1": f"c:{booking.id}"}
     assert (await stored.booking(booking.id))["claims"] == ["A1"]
+
+
+async def test_cut_off_before_the_booking_is_stored_a_repeat_may_come_too_late(stored):
+    showtime = await plan(stored.database)
+    here = desk(stored)
+    over = Claim(booking_id_for("ann", "late"), "ann", ["A1"], booked=False, expires_at=1)
+    await here.locks.mine(ANN, showtime)  # loads the showtime
+    await here.claims.claim(showtime, over)
+    with pytest.raises(LockExpired):
+        await here.saga.create(ANN, showtime, ["A1"], "late")
+    assert await stored.bookings_of(showtime) == []
 
 
 async def test_cut_off_after_the_booking_is_stored_a_repeat_finds_it(stored):

@@ -5,10 +5,12 @@ import json
 import re
 from datetime import UTC, datetime, timedelta
 
+import httpx
 import pytest
 
 from server import bookings as saga
 from server.payments import demo
+from server.repo.demo_payments import DemoPaymentRepo
 from tests.running import (
     IN_MODULE_LOOP,
     book,
@@ -473,3 +475,39 @@ async def test_a_client_that_hangs_up_stops_no_payment(server, monkeypatch):
     await eventually(kept)
     again = await pay(server.bob, booking, "demo:slow", key="hangs-up")
     assert (again.status_code, again.headers["idempotent-replayed"]) == (200, "true")
+
+
+@pytest.mark.parametrize("cancelling", [False, True], ids=["paying", "cancelling"])
+async def test_a_request_that_is_cut_off_stops_nothing_half_way(server, monkeypatch, cancelling):
+    """As when a server that leaves waits no longer for its open requests."""
+    showtime = await server.showtime()
+    booking = await booked(server.bob, showtime, "A1")
+    reached, may_go_on = asyncio.Event(), asyncio.Event()
+
+    async def held_up(self, intent_id, outcome_or_key):
+        reached.set()
+        await may_go_on.wait()
+        return await genuine(self, intent_id, outcome_or_key)
+
+    if cancelling:
+        await pay(server.bob, booking)
+    step = "refund" if cancelling else "settle"
+    genuine = getattr(DemoPaymentRepo, step)
+    monkeypatch.setattr(DemoPaymentRepo, step, held_up)
+    transport = httpx.ASGITransport(server.app)
+    async with httpx.AsyncClient(
+        transport=transport, base_url=server.url, headers=server.bob.headers
+    ) as client:
+        request = asyncio.create_task((cancel if cancelling else pay)(client, booking))
+        await reached.wait()
+        request.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await request
+    may_go_on.set()
+
+    async def done():
+        row = await server.stored.booking(booking)
+        return row.get("refund") == "done" if cancelling else row["status"] == "confirmed"
+
+    await eventually(done)
+    assert await server.stored.charged(booking) == (0 if cancelling else 1000)

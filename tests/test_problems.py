@@ -242,6 +242,8 @@ async def test_an_answer_without_a_body_has_them_too(server):
         "/nowhere",
         "/api",
         "/api/nowhere",
+        "/api/movies/",
+        "/api/movies/mov_x/",
         "/api/movies/a/b/c",
         "/api/movies/..%2f..%2fetc%2fpasswd",
         "/api/movies/%00",

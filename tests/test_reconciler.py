@@ -292,6 +292,14 @@ async def test_seats_of_a_booking_that_never_came_to_be_are_freed_after_its_time
     assert (await log_of(stored, showtime))[-1] == ("seat.released", "expired", "bk_late")
 
 
+async def test_a_checkout_is_not_given_up_before_its_time(stored):
+    here = desk(stored)
+    showtime = await plan(stored.database)
+    booking = await here.pending(showtime, "A1")
+    await here.saga.abandon(showtime, booking.id)
+    assert await stored.seats(showtime) == {"A1": f"c:{booking.id}"}
+
+
 async def test_seats_of_a_booking_that_has_ended_are_freed(stored):
     here = desk(stored)
     showtime = await plan(stored.database)

@@ -1,4 +1,4 @@
-"""Paying: what every payment provider can do, and the demo provider."""
+"""Paying: what every payment provider can do."""
 
 from typing import Literal, Protocol
 
