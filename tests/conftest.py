@@ -78,6 +78,8 @@ async def database(mongo: EmbeddedMongo) -> AsyncIterator[Database]:
     database = connect(f"mongodb://127.0.0.1:{mongo.port}/shared?replicaSet=rs0")
     try:
         for owned in (database, database.client[f"{database.name}_demo_bank"]):
+            await owned.command({"profile": 0})
+            await owned["system.profile"].drop()
             for collection in await owned.list_collection_names():
                 await owned[collection].delete_many({})
         await create_indexes(database)

@@ -332,7 +332,8 @@ class History:
     ) -> None:
         """With `may_be_lost` the end of an epoch may be missing in the audit log: it was still in
         the store when that was lost. What follows it must be missing too."""
-        names = [f"{change.epoch}-{change.seq}-{n}" for n in range(1, len(change.events) + 1)]
+        stem = f"{change.epoch}-{change.at}-{change.seq}"
+        names = [f"{stem}-{n}" for n in range(1, len(change.events) + 1)]
         rows = [private.pop(name, None) for name in names]
         if all(rows) and epoch.blind_from > change.at:
             for public, row in zip(change.events, rows, strict=True):

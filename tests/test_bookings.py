@@ -511,3 +511,5 @@ async def test_a_request_that_is_cut_off_stops_nothing_half_way(server, monkeypa
 
     await eventually(done)
     assert await server.stored.charged(booking) == (0 if cancelling else 1000)
+    last = (await server.stored.booking(booking))["timeline"][-1]
+    assert last["actor_id"] == await user_id(server.bob), "nobody else had to finish it"

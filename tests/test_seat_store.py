@@ -104,7 +104,8 @@ async def test_the_cap_counts_seats_in_lock_and_in_checkout(stores: Stores) -> N
     with pytest.raises(SeatLimitReached):
         await stores.seats.lock(SHOWTIME, "ann", ["C1"], "")
     assert "C1" not in await stores.taken()
-    await stores.claims.release(SHOWTIME, "bk", [], reason="cancelled")
+    seats = ["A0", "A1", "A2", "A3"]
+    assert await stores.claims.release(SHOWTIME, "bk", seats, reason="cancelled") == seats
     await stores.seats.lock(SHOWTIME, "ann", ["C1"], "")
 
 
@@ -305,6 +306,36 @@ async def test_checkout_needs_all_seats_in_my_live_lock(quick: Stores) -> None:
     assert await quick.claims.begin_checkout(SHOWTIME, "ann", "bk", ["A1", "B1"]) is None
     await lapse(quick, "ann")
     assert await quick.claims.begin_checkout(SHOWTIME, "ann", "bk", ["A1"]) is None
+
+
+async def test_a_checkout_that_never_became_a_booking_is_freed_after_its_deadline(
+    quick: Stores,
+) -> None:
+    await quick.seats.lock(SHOWTIME, "ann", ["A1", "A2"], "")
+    await quick.claims.begin_checkout(SHOWTIME, "ann", "bk", ["A1", "A2"])
+    assert await quick.claims.release(SHOWTIME, "bk", [], reason="expired") == []
+    async with asyncio.timeout(5):
+        while not await quick.claims.due_checkouts(partition_of(SHOWTIME), 10):
+            await asyncio.sleep(0.02)
+    with pytest.raises(LockExpired):
+        await quick.claims.begin_checkout(SHOWTIME, "ann", "bk", ["A1", "A2"])
+    assert await quick.claims.release(SHOWTIME, "bk", [], reason="expired") == ["A1", "A2"]
+    assert await quick.taken() == {}
+
+
+async def test_late_news_of_an_ended_booking_takes_no_seats(stores: Stores) -> None:
+    await stores.claims.claim(SHOWTIME, claim("bk", ["A1"]))
+    await stores.claims.release(SHOWTIME, "bk", ["A1"], reason="cancelled")
+    await stores.claims.claim(SHOWTIME, claim("bk", ["A1"]))
+    await stores.claims.claim(SHOWTIME, claim("bk", ["A1"], booked=True))
+    assert await stores.taken() == {}
+
+
+async def test_a_sale_is_shown_although_its_checkout_was_given_up(stores: Stores) -> None:
+    await stores.claims.claim(SHOWTIME, claim("bk", ["A1"]))
+    await stores.claims.release(SHOWTIME, "bk", ["A1"], reason="expired")
+    await stores.claims.claim(SHOWTIME, claim("bk", ["A1"], booked=True))
+    assert await stores.taken() == {"A1": "b"}
 
 
 async def test_book_marks_announces_once_and_frees_the_cap(stores: Stores) -> None:

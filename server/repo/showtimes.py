@@ -47,7 +47,7 @@ _JOIN: list[Document] = [
         }
     },
     # What has movie, cinema and auditorium is kept: these are not deleted while showtimes need
-    # them, but if one ever was, the other showtimes shall still be seen.
+    # them, but if one ever was, the others of the page shall still be seen.
     {"$unwind": "$movie"},
     {"$unwind": "$cinema"},
     {"$match": {"$expr": {"$in": ["$auditorium_id", "$cinema.auditoriums.id"]}}},
@@ -86,7 +86,7 @@ class ShowtimeRepo:
         if after:
             clauses.append(_behind(*after))
         return await self._read(
-            [{"$match": {"$and": clauses}}, _SOONEST_FIRST, *_JOIN, {"$limit": limit}]
+            [{"$match": {"$and": clauses}}, _SOONEST_FIRST, {"$limit": limit}, *_JOIN]
         )
 
     async def ids(self) -> list[str]:
