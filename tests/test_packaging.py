@@ -145,7 +145,8 @@ class TestWheel:
         assert files(unpacked / "server") == files(ROOT / "server") | page
 
     def test_it_finds_its_own_page_and_scripts(self, unpacked: Path, tmp_path: Path) -> None:
-        code = "from server import lua; from server.api import frontend as page; print(page.FOLDER, lua.names())"
+        code = "import server.api.frontend as page; from server import lua; "
+        code += "print(page.FOLDER, lua.names())"
         done = subprocess.run(
             [sys.executable, "-c", code],
             env={"PYTHONPATH": str(unpacked)},
