@@ -22,6 +22,7 @@ from server.api.seats import SeatRoutes
 from server.api.showtimes import ShowtimeRoutes
 from server.audit import AuditFeed, AuditRelay
 from server.auth.build import Auth, build_auth
+from server.booking_image import BookingImage
 from server.bookings import BookingSaga
 from server.catalogue import Layout
 from server.check import InvariantCheck
@@ -53,6 +54,7 @@ from server.repo.users import Users
 from server.seat_maps import SeatMaps
 from server.seats import SeatLocks
 from server.settings import Settings
+from server.settlement import Settlement
 from server.showtimes import Showtimes
 from server.workers import Job, Workers
 
@@ -105,7 +107,10 @@ def build_parts(settings: Settings) -> Parts:
     rebuilder = Rebuilder(claims, bookings, showtimes)
     locks = SeatLocks(store, showtimes, rebuilder)
     provider = DemoProvider(DemoPaymentRepo(database))
-    saga = BookingSaga(bookings, claims, locks, showtimes, rebuilder, provider)
+    image = BookingImage(bookings, claims, rebuilder)
+    settlement = Settlement(bookings, image, provider)
+    saga = BookingSaga(bookings, claims, locks, showtimes, rebuilder, image, settlement, provider)
+    reconciler = Reconciler(settlement, image, bookings, claims)
     relay = AuditRelay(
         AuditLogRepo(database),
         SeatLog(client),
@@ -116,7 +121,7 @@ def build_parts(settings: Settings) -> Parts:
     )
     jobs = [
         Job("lock sweeper", LockSweeper(store).run_once, INTERVAL_SECONDS),
-        Job("reconciler", Reconciler(saga, bookings, claims).run_once, RECONCILE_SECONDS),
+        Job("reconciler", reconciler.run_once, RECONCILE_SECONDS),
         Job("audit relay", relay.run_once, RELAY_SECONDS),
     ]
     return Parts(

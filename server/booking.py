@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
-from server.models import Money
+from server.models import Caller, Money
 
 BookingStatus = Literal["pending", "paying", "confirmed", "cancelled", "expired"]
 RefundStatus = Literal["due", "done"]
@@ -43,3 +43,18 @@ class TimelineEntry:
     request_id: str = ""
     detail: dict[str, Any] = field(default_factory=dict)
     at: datetime | None = None
+
+
+SYSTEM = Caller(user_id="", request_id="")
+"""Who acts when time does."""
+
+
+def entry_of(action: str, caller: Caller, outcome: str = "ok", **detail: object) -> TimelineEntry:
+    """Return what `caller` does to a booking as an entry of its timeline."""
+    return TimelineEntry(
+        action=action,
+        outcome=outcome,
+        actor_id=caller.user_id or None,
+        request_id=caller.request_id,
+        detail=detail,
+    )

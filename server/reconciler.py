@@ -8,11 +8,12 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from server.booking import Booking
-from server.bookings import BookingSaga
+from server.booking_image import BookingImage
 from server.errors import NotFound
 from server.repo.bookings import BookingRepo
 from server.repo.claims import ClaimStore
 from server.repo.keys import PARTITIONS
+from server.settlement import Settlement
 
 logger = logging.getLogger("rowlock.reconciler")
 
@@ -22,17 +23,24 @@ _CHECKOUTS = 1000
 
 
 class Reconciler:
-    def __init__(self, saga: BookingSaga, bookings: BookingRepo, claims: ClaimStore) -> None:
-        self._saga = saga
+    def __init__(
+        self,
+        settlement: Settlement,
+        image: BookingImage,
+        bookings: BookingRepo,
+        claims: ClaimStore,
+    ) -> None:
+        self._settlement = settlement
+        self._image = image
         self._bookings = bookings
         self._claims = claims
 
     async def run_once(self) -> None:
         """Bring every booking that is due one step on; raises when a store does not answer."""
-        await self._each(await self._bookings.overdue("pending", _BATCH), self._saga.expire)
-        await self._each(await self._bookings.overdue("paying", _BATCH), self._saga.settle)
-        await self._each(await self._bookings.seats_due(_BATCH), self._saga.show)
-        await self._each(await self._bookings.refund_due(_BATCH), self._saga.refund)
+        await self._each(await self._bookings.overdue("pending", _BATCH), self._settlement.expire)
+        await self._each(await self._bookings.overdue("paying", _BATCH), self._settlement.settle)
+        await self._each(await self._bookings.seats_due(_BATCH), self._image.show)
+        await self._each(await self._bookings.refund_due(_BATCH), self._settlement.refund)
         for partition in PARTITIONS:
             await self._checkouts(partition)
 
@@ -52,8 +60,8 @@ class Reconciler:
             try:
                 booking = await self._bookings.get(booking_id)
                 if booking is None:
-                    await self._saga.abandon(showtime_id, booking_id)
+                    await self._image.abandon(showtime_id, booking_id)
                 elif not booking.claims:
-                    await self._saga.show(booking)
+                    await self._image.show(booking)
             except NotFound:
                 logger.warning("checkout %s belongs to no showtime", booking_id)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from server.booking import Booking
+from server.booking_image import BookingImage
 from server.bookings import BookingSaga
 from server.models import Caller, Money, new_id
 from server.payments import Outcome, PaymentProvider
@@ -20,6 +21,7 @@ from server.repo.redis import Scripts
 from server.repo.seats import SeatStore
 from server.repo.showtimes import ShowtimeRepo
 from server.seats import SeatLocks
+from server.settlement import Settlement
 from server.showtimes import Showtimes
 from tests.stored import Stored
 
@@ -68,6 +70,7 @@ class Watched:
 @dataclass(frozen=True, slots=True)
 class Desk:
     saga: BookingSaga
+    image: BookingImage
     reconciler: Reconciler
     bookings: BookingRepo
     claims: ClaimStore
@@ -91,5 +94,8 @@ def desk(stored: Stored, provider: PaymentProvider | None = None, **changed: Any
     rebuilder = Rebuilder(claims, bookings, showtimes)
     seat_store = SeatStore(stored.redis, scripts, ttl_seconds=300, max_seats_per_user=10)
     locks = SeatLocks(seat_store, showtimes, rebuilder)
-    saga = BookingSaga(bookings, claims, locks, showtimes, rebuilder, provider)
-    return Desk(saga, Reconciler(saga, bookings, claims), bookings, claims, locks)
+    image = BookingImage(bookings, claims, rebuilder)
+    settlement = Settlement(bookings, image, provider)
+    saga = BookingSaga(bookings, claims, locks, showtimes, rebuilder, image, settlement, provider)
+    reconciler = Reconciler(settlement, image, bookings, claims)
+    return Desk(saga, image, reconciler, bookings, claims, locks)

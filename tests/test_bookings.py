@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import httpx
 import pytest
 
-from server import bookings as saga
+from server import settlement
 from server.payments import demo
 from server.repo.demo_payments import DemoPaymentRepo
 from tests.running import (
@@ -217,7 +217,7 @@ async def test_a_slow_provider_is_waited_for(server, monkeypatch):
 
 async def test_a_provider_that_is_too_slow_leaves_the_outcome_open(server, monkeypatch):
     monkeypatch.setattr(demo, "SLOW_SECONDS", 60)
-    monkeypatch.setattr(saga, "CONFIRM_SECONDS", 0.1)
+    monkeypatch.setattr(settlement, "CONFIRM_SECONDS", 0.1)
     showtime = await server.showtime()
     booking = await booked(server.bob, showtime, "A1")
     answer = await pay(server.bob, booking, "demo:slow")

@@ -296,7 +296,7 @@ async def test_a_checkout_is_not_given_up_before_its_time(stored):
     here = desk(stored)
     showtime = await plan(stored.database)
     booking = await here.pending(showtime, "A1")
-    await here.saga.abandon(showtime, booking.id)
+    await here.image.abandon(showtime, booking.id)
     assert await stored.seats(showtime) == {"A1": f"c:{booking.id}"}
 
 
