@@ -488,6 +488,16 @@ async def test_scripts_survive_a_script_flush(stores: Stores) -> None:
     assert await stores.taken() == {"A1": "l", "A2": "l"}
 
 
+async def test_scripts_survive_any_number_of_script_flushes_at_once(stores: Stores) -> None:
+    async def forget() -> None:
+        for _ in range(50):
+            await stores.redis.script_flush()
+
+    locks = [stores.seats.lock(SHOWTIME, f"user{n}", [f"A{n}"], "") for n in range(50)]
+    await asyncio.gather(forget(), *locks)
+    assert len(await stores.taken()) == 50
+
+
 async def test_a_store_that_is_not_there_is_unavailable() -> None:
     async with opened("redis://127.0.0.1:1/0") as stores:
         with pytest.raises(StoreUnavailable):

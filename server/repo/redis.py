@@ -4,15 +4,16 @@ redis-py repeats a command whose answer was lost, so a script may run twice; eve
 to give the same answer then. Whatever the driver raises becomes StoreUnavailable, once, here.
 """
 
+import hashlib
 from collections.abc import Awaitable, Iterable, Mapping
 from typing import Any
 
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
-from redis.commands.core import AsyncScript
 from redis.exceptions import (
     ClusterError,
+    NoScriptError,
     OutOfMemoryError,
     ReadOnlyError,
     RedisError,
@@ -80,8 +81,9 @@ class Scripts:
     def __init__(self, redis: "Redis") -> None:
         self.redis = redis
         self._scripts = {name: lua.load(name) for name in lua.names()}
-        self._registered: dict[str, AsyncScript] = {
-            name: redis.register_script(script.source) for name, script in self._scripts.items()
+        self._digests = {
+            name: hashlib.sha1(script.source.encode(), usedforsecurity=False).hexdigest()
+            for name, script in self._scripts.items()
         }
 
     async def run(
@@ -97,8 +99,19 @@ class Scripts:
         argv = [args[arg] for arg in script.args]
         if script.rest:
             argv.extend(rest)
-        call = self._registered[name](keys=[keys[key] for key in script.keys], args=argv)
-        word, *reply = await answer(call)
+        named = [*(keys[key] for key in script.keys), *argv]
+        word, *reply = await answer(self._call(script, named))
         if word not in script.words:
             raise ValueError(f"{name} answered {word!r}, which its header does not name")
         return word, reply
+
+    async def _call(self, script: lua.Script, named: list[str | int]) -> Any:
+        """Send the digest; the whole script when the server has forgotten it.
+
+        Loading it and sending the digest again would leave a gap for the next SCRIPT FLUSH.
+        """
+        count = len(script.keys)
+        try:
+            return await self.redis.evalsha(self._digests[script.name], count, *named)
+        except NoScriptError:
+            return await self.redis.eval(script.source, count, *named)
