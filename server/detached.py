@@ -24,3 +24,16 @@ class Detached:
         """Wait for what is under way, at most so long; the reconciler finishes the rest."""
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=seconds)
+
+
+async def end(*tasks: asyncio.Task[Any]) -> None:
+    """Cancel tasks until they have ended.
+
+    Once is not enough: a command of redis-py 8.1 can swallow a cancellation (measured: a task that
+    does nothing but PING goes on after `cancel()`), and a loop around it would go on for ever.
+    """
+    pending = set(tasks)
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=0.1)

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from server.detached import end
 from server.errors import StoreUnavailable
 
 logger = logging.getLogger("rowlock.workers")
@@ -36,9 +37,7 @@ class Workers:
         await asyncio.gather(*self._tasks)
 
     async def stop(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end(*self._tasks)
 
     async def _repeat(self, job: Job) -> None:
         failing = False

@@ -4,7 +4,8 @@ import asyncio
 
 import pytest
 
-from server.detached import Detached
+from server.detached import Detached, end
+from server.repo.redis import connect
 
 
 async def test_the_caller_gets_what_the_work_gives():
@@ -52,3 +53,18 @@ async def test_the_end_is_waited_for_but_not_for_ever():
     await detached.drain(1)
     assert await caller
     await detached.drain(1)
+
+
+async def test_a_loop_over_redis_ends_although_a_command_swallows_a_cancellation(valkey_url):
+    redis = connect(valkey_url)
+
+    async def ping():
+        while True:
+            await redis.ping()
+
+    loops = [asyncio.create_task(ping()) for _ in range(5)]
+    await asyncio.sleep(0.05)
+    async with asyncio.timeout(5):
+        await end(*loops)
+    assert all(loop.cancelled() for loop in loops)
+    await redis.aclose()

@@ -6,6 +6,7 @@ import logging
 import random
 from collections.abc import AsyncIterator
 
+from server.detached import end
 from server.realtime.channel import Channel, Source
 from server.realtime.listener import Listener
 from server.repo.keys import showtime_keys, showtime_of_channel
@@ -39,9 +40,7 @@ class Hub:
 
     async def stop(self) -> None:
         if self._tail_check:
-            self._tail_check.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._tail_check
+            await end(self._tail_check)
         await self._listener.stop()
         for channel in self._channels.values():
             channel.close()

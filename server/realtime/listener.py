@@ -7,7 +7,6 @@ RESP2, as the Redis protocol specification has it.
 """
 
 import asyncio
-import contextlib
 import logging
 import random
 import ssl
@@ -17,6 +16,8 @@ from typing import Any, cast
 
 import hiredis
 from redis.connection import parse_url
+
+from server.detached import end
 
 logger = logging.getLogger("rowlock.listener")
 
@@ -49,9 +50,7 @@ class Listener:
 
     async def stop(self) -> None:
         if self._task:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            await end(self._task)
 
     def subscribe(self, channel: str) -> None:
         """Hear `channel` from its confirmation on, across reconnects, until `unsubscribe`."""
