@@ -11,6 +11,9 @@ from redis.asyncio import Redis
 
 from server.repo.keys import showtime_keys
 
+RECORDER = "recorder"
+"""What a recorder's connections are called in Redis' list of clients."""
+
 
 @dataclass(frozen=True, slots=True)
 class Heard:
@@ -28,7 +31,7 @@ class Recorder:
 
     def __init__(self, redis_url: str, *showtimes: str) -> None:
         self.heard: list[Heard] = []
-        self._redis: Redis = Redis.from_url(redis_url, protocol=2)
+        self._redis: Redis = Redis.from_url(redis_url, protocol=2, client_name=RECORDER)
         self._channels = [showtime_keys(showtime)["channel"] for showtime in showtimes]
         self._task: asyncio.Task[None] | None = None
 

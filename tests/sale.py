@@ -109,6 +109,7 @@ class Sale:
     watchers: list[Watcher]
     diary: Diary
     violations: list[Violation] = field(default_factory=list)
+    people: list[Person] = field(default_factory=list)
     newcomers: list[Watcher] = field(default_factory=list)
     checkpoints: int = 0
     history: History | None = None
@@ -122,7 +123,10 @@ class Sale:
         return [process.port for process in self.processes]
 
     def person(self, user: str) -> Person:
-        return Person(user, self.ports, self.showtime, self.diary)
+        """Let somebody in, whose requests are judged with those of all others."""
+        person = Person(user, self.ports, self.showtime, self.diary)
+        self.people.append(person)
+        return person
 
     async def sell(
         self, *, buyers: int, tries: int, checkpoints: int = 0, habits: Habits | None = None
@@ -132,7 +136,7 @@ class Sale:
         Every tenth of them is the same person as the one before, in another window.
         """
         floor = Floor(tries)
-        people = [
+        crowd = [
             Buyer(
                 f"usr_{number - (number % 10 == 9)}",
                 self.ports,
@@ -143,16 +147,15 @@ class Sale:
             )
             for number in range(buyers)
         ]
-        async with asyncio.TaskGroup() as crowd:
-            for buyer in people:
-                crowd.create_task(floor.run(buyer))
+        self.people += crowd
+        async with asyncio.TaskGroup() as together:
+            for buyer in crowd:
+                together.create_task(floor.run(buyer))
             for number in range(1, checkpoints + 1):
                 goal = tries * number // (checkpoints + 1)
                 await _reached(floor, goal)
                 async with floor.closed():
                     await self.checkpoint()
-        for buyer in people:
-            buyer.close()
 
     async def checkpoint(self, seconds: float = 10.0) -> None:
         """Wait until all watchers, a newcomer at each server and the seat map of each server stand
@@ -189,24 +192,28 @@ class Sale:
         return sight
 
     async def settled(self, seconds: float = 60.0) -> None:
-        """Wait until no lock and no pending booking is left, and all is in the audit log."""
+        """Wait until no lock, no pending booking and nothing to be mended is left."""
         bookings = self.database["bookings"]
         undone = {
             "showtime_id": self.showtime,
             "$or": [{"status": "pending"}, {"seats_due": True}, {"refund": "due"}],
         }
-        keys = showtime_keys(self.showtime)
+        locks = showtime_keys(self.showtime)["deadlines_key"]
         give_up = monotonic() + seconds
-        while (
-            await self.redis.zcard(keys["deadlines_key"])
-            or await bookings.count_documents(undone)
-            or await self.redis.xlen(keys["log_key"])
-        ):
+        while await self.redis.zcard(locks) or await bookings.count_documents(undone):
             assert monotonic() < give_up, "the sale does not come to rest"
             await asyncio.sleep(0.1)
 
+    async def _audited(self, seconds: float = 30.0) -> None:
+        """Wait until the relay has copied all that happened."""
+        give_up = monotonic() + seconds
+        while await self.redis.xlen(showtime_keys(self.showtime)["log_key"]):
+            assert monotonic() < give_up, "the audit relay does not keep up"
+            await asyncio.sleep(0.05)
+
     async def judge(self, *, lossy: bool = False) -> list[Violation]:
         """Compare everything with everything; `lossy`: the store was lost meanwhile."""
+        await self._audited()
         rows = self.database["audit_logs"].find(
             {"target.showtime_id": self.showtime, "action": {"$regex": "^seat"}}
         )
@@ -343,10 +350,12 @@ async def opened(
         ]
         await until(lambda: all(w.position for w in watchers), 10, "all watchers see the map")
         droppers = [asyncio.create_task(_restless(w)) for w in watchers[steady:]]
+        sale = Sale(database, redis, processes, showtime, layout, recorder, watchers, Diary())
         try:
-            yield Sale(database, redis, processes, showtime, layout, recorder, watchers, Diary())
+            yield sale
         finally:
             for dropper in droppers:
                 dropper.cancel()
             await asyncio.gather(*droppers, return_exceptions=True)
-            await database.client.drop_database(f"{database.name}_demo_bank")
+            for person in sale.people:
+                person.close()
