@@ -23,7 +23,24 @@ class BookingImage:
         self._rebuilder = rebuilder
 
     async def show(self, booking: Booking, caller: Caller = SYSTEM) -> None:
-        """Make Redis show the booking as it is. Raises StoreUnavailable, SeatsTaken."""
+        """Make Redis show the booking as it is. Raises StoreUnavailable, SeatsTaken.
+
+        If it has moved on meanwhile, what was shown came too late: then it is shown once more.
+        """
+        await self._show(booking, caller)
+        if await self._bookings.seats_shown(booking):
+            return
+        if moved_on := await self._bookings.get(booking.id):
+            await self.show(moved_on)
+
+    async def show_soon(self, booking: Booking, caller: Caller) -> None:
+        """Show it now if Redis can; `seats_due` keeps it due until it is shown."""
+        try:
+            await self.show(booking, caller)
+        except (StoreUnavailable, SeatsTaken) as error:
+            logger.warning("seats of %s are shown later: %r", booking.id, error)
+
+    async def _show(self, booking: Booking, caller: Caller) -> None:
         if booking.claims:
             await self._rebuilder.loaded(
                 booking.showtime_id,
@@ -43,14 +60,6 @@ class BookingImage:
                     request_id=caller.request_id,
                 ),
             )
-        await self._bookings.seats_shown(booking)
-
-    async def show_soon(self, booking: Booking, caller: Caller) -> None:
-        """Show it now if Redis can; `seats_due` keeps it due until it is shown."""
-        try:
-            await self.show(booking, caller)
-        except (StoreUnavailable, SeatsTaken) as error:
-            logger.warning("seats of %s are shown later: %r", booking.id, error)
 
     async def abandon(self, showtime_id: str, booking_id: str) -> None:
         """Free the seats of a checkout that is past its deadline and never became a booking."""

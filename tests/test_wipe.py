@@ -9,16 +9,20 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
+from server.embedded import EmbeddedMongo, EmbeddedValkey
 from server.models import to_ms
 from server.repo.keys import showtime_keys
 from server.repo.mongo import Database
 from server.repo.seat_answers import Claim, ShowtimeNotLoaded
 from tests.buyers import Person
+from tests.desk import ANN, desk
 from tests.processes import until
 from tests.recorder import RECORDER
+from tests.running import plan
 from tests.sale import opened
 from tests.seat_stores import SHOWTIME
 from tests.seat_stores import opened as opened_stores
+from tests.stored import stores
 
 pytestmark = pytest.mark.slow
 
@@ -170,6 +174,37 @@ async def test_forgotten_scripts_are_told_again(
         await served
         await sale.settled()
         assert not await sale.judge()
+
+
+async def test_a_late_look_at_a_sale_is_put_right(
+    valkey: EmbeddedValkey, mongo: EmbeddedMongo
+) -> None:
+    """What Redis remembers of ended bookings may be lost too; then MongoDB is asked once more."""
+    async with stores(valkey, mongo) as stored:
+        showtime, office = await plan(stored.database), desk(stored)
+        sold = await office.pay(await office.pending(showtime, "A1"))
+        await office.saga.cancel(ANN, sold.id)
+        await stored.redis.flushdb()
+        await office.image.show(sold)
+        assert await stored.seats(showtime) == {}
+
+
+async def test_a_call_to_redis_can_always_be_cancelled(valkey_url: str) -> None:
+    """Else a job that is told to stop goes on for ever, and its process with it."""
+    async with opened_stores(valkey_url) as both:
+        await both.load()
+
+        async def ask() -> None:
+            while True:
+                await both.seats.positions([SHOWTIME])
+
+        for _ in range(300):
+            asking = asyncio.create_task(ask())
+            await asyncio.sleep(random.uniform(0, 0.002))
+            asking.cancel()
+            done, _ = await asyncio.wait({asking}, timeout=1)
+            asking.cancel()
+            assert done, "a cancellation was swallowed"
 
 
 async def test_a_rebuild_that_lost_its_right_changes_nothing(valkey_url: str) -> None:

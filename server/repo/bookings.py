@@ -172,11 +172,12 @@ class BookingRepo:
     async def refunded(self, booking: Booking, entries: Entries) -> Booking | None:
         return await self._move({"_id": booking.id, "refund": "due"}, entries, refund="done")
 
-    async def seats_shown(self, booking: Booking) -> None:
-        """Redis shows this booking as it is: nothing is due."""
-        await self._rows.update_one(
+    async def seats_shown(self, booking: Booking) -> bool:
+        """Redis shows this booking as it is: nothing is due. False when it has moved on."""
+        result = await self._rows.update_one(
             {"_id": booking.id, "status": booking.status}, {"$unset": {"seats_due": ""}}
         )
+        return bool(result.matched_count)
 
     async def audited(self, booking: Booking) -> None:
         """The timeline, as read, is in the audit log."""

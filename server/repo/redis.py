@@ -4,6 +4,7 @@ redis-py repeats a command whose answer was lost, so a script may run twice; eve
 to give the same answer then. Whatever the driver raises becomes StoreUnavailable, once, here.
 """
 
+import asyncio
 import hashlib
 from collections.abc import Awaitable, Iterable, Mapping
 from typing import Any
@@ -42,7 +43,7 @@ def connect(url: str) -> "Redis":
         timeout=_TIMEOUT_S,
         decode_responses=True,
         protocol=2,
-        socket_timeout=_TIMEOUT_S,
+        socket_timeout=None,  # the driver would use wait_for, which can swallow a cancellation
         socket_connect_timeout=_TIMEOUT_S,
         retry=Retry(ExponentialBackoff(cap=0.5, base=0.02), _RETRIES),
     )
@@ -50,12 +51,13 @@ def connect(url: str) -> "Redis":
 
 
 async def answer(command: Awaitable[Any]) -> Any:
-    """Await a command; raises StoreUnavailable when the store cannot do its work.
+    """Await a command; raises StoreUnavailable when the store cannot do its work in time.
 
     Other error replies (a wrong type, a script that broke) are bugs and pass through.
     """
     try:
-        return await command
+        async with asyncio.timeout(_TIMEOUT_S):
+            return await command
     except ResponseError as error:
         if isinstance(error, _CANNOT_NOW) or str(error).startswith(_NOT_NOW):
             raise StoreUnavailable from error
