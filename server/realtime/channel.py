@@ -9,7 +9,6 @@ is built once for all who stand at the same place. One that lags takes a longer 
 
 import asyncio
 import logging
-import random
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,6 +16,7 @@ from server.catalogue import Layout
 from server.errors import NotFound
 from server.events import parse_change_set
 from server.realtime import frames
+from server.realtime.backoff import pause
 from server.realtime.mirror import Mirror
 from server.repo.seat_answers import SeatStates
 
@@ -134,8 +134,7 @@ class Channel:
             except Exception as error:
                 failures += 1
                 logger.warning("cannot load %s yet: %r", mirror.showtime_id, error)
-                low, high = _RETRY_SECONDS
-                await asyncio.sleep(random.uniform(low, min(high, low * 2**failures)))  # noqa: S311
+                await asyncio.sleep(pause(failures, *_RETRY_SECONDS))
                 continue
             whole = mirror.load(layout, states)
             self._steps.clear()

@@ -8,7 +8,6 @@ RESP2, as the Redis protocol specification has it.
 
 import asyncio
 import logging
-import random
 import ssl
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -18,6 +17,7 @@ import hiredis
 from redis.connection import parse_url
 
 from server.detached import end
+from server.realtime.backoff import pause
 
 logger = logging.getLogger("rowlock.listener")
 
@@ -85,9 +85,7 @@ class Listener:
                 self.reconnect()
                 self._wire = None
             self._failures += 1
-            low, high = _BACKOFF_SECONDS
-            pause = random.uniform(low, min(high, low * 2**self._failures))  # noqa: S311
-            await asyncio.sleep(pause)
+            await asyncio.sleep(pause(self._failures, *_BACKOFF_SECONDS))
 
     async def _connect(self) -> "_Wire":
         address = self._address
