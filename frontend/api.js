@@ -3,8 +3,8 @@ import { Problem } from "./problem.js";
 const PATIENCE = 25_000; // ms until an answer counts as lost
 
 /**
- * JSON over HTTP. Resolves to the parsed body (null for 204); rejects with a Problem and nothing
- * else. A 401 is answered once by a fresh access token.
+ * JSON over HTTP, and files. Resolves to the parsed body (null for 204); rejects with a Problem and
+ * nothing else. A 401 is answered once by a fresh access token.
  */
 export class Api {
   #session;
@@ -15,6 +15,14 @@ export class Api {
 
   get(path) {
     return this.#send("GET", path);
+  }
+
+  /** A file as {blob, link}, `link` being what the server says about it in that header, or "". */
+  async file(path) {
+    const response = await this.#ask("GET", path);
+    const blob = await response.blob().catch(() => null);
+    if (!blob) throw new Problem();
+    return { blob, link: response.headers.get("Link") ?? "" };
   }
 
   post(path, body, { key } = {}) {
@@ -37,7 +45,12 @@ export class Api {
     return { items, next_cursor: cursor || null };
   }
 
-  async #send(method, path, { body, key } = {}) {
+  async #send(method, path, given) {
+    const response = await this.#ask(method, path, given);
+    return response.status === 204 ? null : readOrProblem(response);
+  }
+
+  async #ask(method, path, { body, key } = {}) {
     const token = await this.#session.token();
     const request = { method, headers: {} };
     if (body !== undefined) {
@@ -50,7 +63,7 @@ export class Api {
       response = await fetchOrProblem(path, request, await this.#session.token());
     }
     if (!response.ok) throw await Problem.from(response);
-    return response.status === 204 ? null : readOrProblem(response);
+    return response;
   }
 }
 

@@ -2,6 +2,7 @@ import { Live } from "./live.js";
 import { APPLIED, receive } from "./live-rule.js";
 import { shown, survey } from "./seats.js";
 
+const SETTLED = 6_000;
 const IDLE = Object.freeze({ status: "idle", reason: "" });
 const EMPTY = Object.freeze({
   map: null,
@@ -75,9 +76,25 @@ export class Hall {
     const { verdict, map } = receive(bare ? null : before, frame, hall.index, first);
     if (verdict !== APPLIED) return verdict;
     this.#store.set({ map });
-    if (frame.type === "events") this.#store.tell("seat-events", frame.events);
+    if (frame.type === "events") this.#hear(frame.events);
     else if (map.epoch !== before.epoch) this.#store.tell("new-epoch");
     return verdict;
+  }
+
+  #hear(events) {
+    this.#store.tell("seat-events", events);
+    if (events.some(({ type }) => type === "seat.blocked")) this.#askWhy(this.#store.state.hall.id);
+  }
+
+  /** Seats were taken off sale: perhaps the showtime is. A server may be SETTLED ms behind. */
+  async #askWhy(id, isLast = false) {
+    const answer = await this.#api.get(`/showtimes/${id}`).catch(() => null);
+    const { hall } = this.#store.state;
+    if (hall?.id !== id || hall.status !== "ready") return;
+    if (answer) this.#store.set({ hall: { ...hall, showtime: answer.showtime } });
+    if (answer?.showtime.status === "open" && !isLast) {
+      setTimeout(() => this.#askWhy(id, true), SETTLED);
+    }
   }
 
   #report(status, reason = "") {

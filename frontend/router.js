@@ -49,7 +49,7 @@ export class Router {
     const link = event.target.closest?.("a[href]");
     const special =
       event.ctrlKey || event.metaKey || event.shiftKey || event.altKey || event.button;
-    if (!link || special || event.defaultPrevented || link.target) return;
+    if (!link || special || event.defaultPrevented || link.target || link.download) return;
     const url = new URL(link.href);
     const ours = url.origin === location.origin && !/^\/(api|static|docs|dev)\b/.test(url.pathname);
     if (!ours || url.hash) return;

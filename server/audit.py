@@ -1,8 +1,8 @@
 """The audit log: what happened, who did it, in one chain.
 
 Nothing writes to the log directly. Seats log to a Redis stream in the same step that changes them,
-bookings keep a timeline in the same document, other acts go through an outbox before they are
-acknowledged. The relay copies all three; each entry has an id of its own, so a second copy is none.
+bookings keep a timeline in the same document, and what a person is told to be done goes through an
+outbox first. The relay copies all three; each entry has an id of its own, so a second copy is none.
 """
 
 import secrets
@@ -13,17 +13,16 @@ from itertools import chain
 from typing import Any
 
 from server.booking import Booking
-from server.models import from_ms
-from server.repo.audit_logs import AuditLogRepo, AuditQuery
+from server.repo.audit_logs import SYSTEM, AuditLogRepo, AuditQuery
 from server.repo.bookings import BookingRepo
 from server.repo.keys import PARTITIONS
 from server.repo.leases import LeaseRepo
 from server.repo.mongo import Document
 from server.repo.outbox import Outbox
-from server.repo.seat_log import LogEntry, SeatLog
+from server.repo.seat_log import SeatLog
 from server.repo.users import Users
 
-__all__ = ["AuditEntry", "AuditFeed", "AuditQuery", "AuditRelay"]
+__all__ = ["AuditEntry", "AuditFeed", "AuditQuery", "AuditRelay", "entry_of"]
 
 _BATCH = 500
 _LEASE_SECONDS = 10
@@ -45,13 +44,27 @@ class AuditEntry:
     request_id: str
 
 
+def entry_of(row: Document) -> AuditEntry:
+    return AuditEntry(
+        id=row["_id"],
+        n=row["n"],
+        at=row["at"],
+        actor=row["actor"],
+        action=row["action"],
+        outcome=row["outcome"],
+        target=row["target"],
+        detail=row["detail"],
+        request_id=row["request_id"],
+    )
+
+
 class AuditFeed:
     def __init__(self, logs: AuditLogRepo) -> None:
         self._logs = logs
 
     async def find(self, query: AuditQuery, before: int | None, limit: int) -> list[AuditEntry]:
         """Return entries newest first, those before place `before` in the chain."""
-        return [_read(row) for row in await self._logs.find(query, before, limit)]
+        return [entry_of(row) for row in await self._logs.find(query, before, limit)]
 
 
 class AuditRelay:
@@ -83,12 +96,15 @@ class AuditRelay:
         acts = await self._outbox.oldest(_BATCH)
         bookings = await self._bookings.audit_due(_BATCH)
         events = [await self._seat_log.read(partition, _BATCH) for partition in PARTITIONS]
-        rows = [*acts, *chain.from_iterable(map(_of_booking, bookings))]
-        rows += map(_of_seats, chain.from_iterable(events))
+        rows = [
+            *chain.from_iterable(act.rows for act in acts),
+            *chain.from_iterable(map(_of_booking, bookings)),
+            *(entry.as_row() for entry in chain.from_iterable(events)),
+        ]
         if not rows:
             return 0
         copied = await self._logs.append(await self._named(sorted(rows, key=_age)))
-        await self._outbox.remove([row["_id"] for row in acts])
+        await self._outbox.remove([act.id for act in acts])
         for booking in bookings:
             await self._bookings.audited(booking)
         for partition, entries in zip(PARTITIONS, events, strict=True):
@@ -122,7 +138,7 @@ def _age(row: Document) -> datetime:
 
 
 def _actor(user_id: str | None, emails: dict[str, str]) -> dict[str, str] | str:
-    return {"id": user_id, "email": emails.get(user_id, "")} if user_id else "system"
+    return {"id": user_id, "email": emails.get(user_id, "")} if user_id else SYSTEM
 
 
 def _of_booking(booking: Booking) -> list[Document]:
@@ -139,37 +155,3 @@ def _of_booking(booking: Booking) -> list[Document]:
         }
         for number, entry in enumerate(booking.timeline)
     ]
-
-
-def _of_seats(entry: LogEntry) -> Document:
-    target = {
-        "showtime_id": entry.showtime_id,
-        "lock_id": entry.lock_id,
-        "booking_id": entry.booking_id,
-        "user_id": entry.owner_id,
-    }
-    detail = {"seats": entry.seats} | ({"reason": entry.reason} if entry.reason else {})
-    return {
-        "_id": entry.id,
-        "at": from_ms(entry.at),
-        "actor": entry.actor_id,
-        "action": entry.type,
-        "outcome": "ok",
-        "target": {name: value for name, value in target.items() if value},
-        "detail": detail,
-        "request_id": entry.request_id,
-    }
-
-
-def _read(row: Document) -> AuditEntry:
-    return AuditEntry(
-        id=row["_id"],
-        n=row["n"],
-        at=row["at"],
-        actor=row["actor"],
-        action=row["action"],
-        outcome=row["outcome"],
-        target=row["target"],
-        detail=row["detail"],
-        request_id=row["request_id"],
-    )

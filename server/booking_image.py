@@ -9,7 +9,8 @@ from server.booking import SYSTEM, Booking
 from server.errors import SeatsUnavailable, StoreUnavailable
 from server.models import Caller, to_ms
 from server.rebuild import Rebuilder
-from server.repo.bookings import BookingRepo, claim_of
+from server.repo.booking_rows import claim_of
+from server.repo.bookings import BookingRepo
 from server.repo.claims import ClaimStore
 from server.repo.seat_answers import Claim, SeatsTaken
 
@@ -41,6 +42,17 @@ class BookingImage:
             logger.warning("seats of %s are shown later: %r", booking.id, error)
 
     async def _show(self, booking: Booking, caller: Caller) -> None:
+        if booking.cancelled_seats:
+            await self._rebuilder.loaded(
+                booking.showtime_id,
+                lambda: self._claims.give_back(
+                    booking.showtime_id,
+                    booking.id,
+                    booking.cancelled_seats,
+                    actor_id=caller.user_id,
+                    request_id=caller.request_id,
+                ),
+            )
         if booking.claims:
             await self._rebuilder.loaded(
                 booking.showtime_id,

@@ -10,9 +10,11 @@
 Whatever is left undone in between is flagged in the booking itself; the reconciler does it.
 """
 
+import asyncio
 import hashlib
+import logging
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 
 from server.booking import Booking, BookingStatus, entry_of
 from server.booking_image import BookingImage
@@ -23,6 +25,8 @@ from server.errors import (
     InvalidRequest,
     LockExpired,
     NotFound,
+    ShowtimeClosed,
+    StoreUnavailable,
 )
 from server.models import Caller, from_ms
 from server.payments import PaymentProvider
@@ -30,8 +34,10 @@ from server.rebuild import Rebuilder
 from server.repo.bookings import BookingRepo, SeatsClaimed
 from server.repo.claims import ClaimStore
 from server.seats import SeatLocks, known_seats
-from server.settlement import Settlement
+from server.settlement import CONFIRM_SECONDS, Settlement
 from server.showtimes import Showtimes
+
+logger = logging.getLogger("rowlock.bookings")
 
 
 class BookingSaga:
@@ -77,6 +83,7 @@ class BookingSaga:
             seats=list(seats),
             status="pending",
             amount=showtime.price_of(seats),
+            prices={seat: showtime.price_of([seat]).minor for seat in seats},
             created_at=from_ms(now),
             expires_at=from_ms(deadline),
             remaining_ms=max(0, deadline - now),
@@ -95,13 +102,16 @@ class BookingSaga:
         """Pay a pending booking; answers it confirmed, or paying while the outcome is unknown.
 
         The payment follows from (booking, key, method): a repeat finds what the first one did.
-        Raises PaymentDeclined, LockExpired, BookingState, NotFound, InvalidRequest.
+        Raises PaymentDeclined, LockExpired, BookingState, NotFound, InvalidRequest,
+        ShowtimeClosed (the house has cancelled it).
         """
         if not self._provider.accepts(method):
             raise InvalidRequest(f"payment_method: {method[:64]!r} is not known")
         booking = await self.get(caller, booking_id)
         payment = payment_key_for(booking_id, key, method)
         if booking.status == "pending":
+            if (await self.showtime_of(booking)).status == "cancelled":
+                raise ShowtimeClosed
             started = await self._start_payment(caller, booking, payment, method)
             if started:
                 return await self._settlement.confirm(caller, started)
@@ -110,30 +120,6 @@ class BookingSaga:
         if paid or booking.status == "paying":
             return booking
         raise _not_payable(booking)
-
-    async def cancel(self, caller: Caller, booking_id: str) -> Booking:
-        """Cancel a pending booking, or a confirmed one whose showtime has not begun (refunded).
-
-        Raises BookingState, NotFound.
-        """
-        booking = await self.get(caller, booking_id)
-        if booking.status == "confirmed" and _begun(await self.showtime_of(booking)):
-            raise _in_state(booking)
-        if booking.status in ("pending", "confirmed"):
-            cancelled = await self._bookings.cancel(
-                booking, [entry_of("booking.cancelled", caller)]
-            )
-            if cancelled:
-                await self._image.show_soon(cancelled, caller)
-                return (
-                    await self._settlement.refund(cancelled, caller)
-                    if cancelled.refund
-                    else cancelled
-                )
-            booking = await self.get(caller, booking_id)
-        if booking.status == "cancelled":
-            return booking
-        raise _in_state(booking)
 
     async def get(self, caller: Caller, booking_id: str) -> Booking:
         """Return the caller's booking; raises NotFound, for another's too."""
@@ -173,8 +159,18 @@ class BookingSaga:
     async def _start_payment(
         self, caller: Caller, booking: Booking, payment: str, method: str
     ) -> Booking | None:
-        """Open an intent and store it before any money can move; None when it is too late."""
-        intent_id = await self._provider.create_intent(payment, booking.amount, method)
+        """Open an intent and store it before any money can move; None when it is too late.
+
+        Raises StoreUnavailable when the provider does not answer.
+        """
+        try:
+            async with asyncio.timeout(CONFIRM_SECONDS):
+                intent_id = await self._provider.create_intent(payment, booking.amount, method)
+        except Exception as error:
+            logger.warning("no payment of %s could be opened: %r", booking.id, error)
+            raise StoreUnavailable(
+                "The payment provider does not answer. Nothing was charged."
+            ) from error
         amount = booking.amount.as_json()
         entry = entry_of("payment.started", caller, payment=payment, method=method, amount=amount)
         return await self._bookings.start_payment(booking, intent_id, [entry])
@@ -198,13 +194,10 @@ def _payment_of(booking: Booking) -> str | None:
 
 def _same(booking: Booking, showtime_id: str, seats: Sequence[str]) -> Booking:
     """Return `booking` if it is what was asked for; raises IdempotencyKeyReused."""
-    if (booking.showtime_id, booking.seats) != (showtime_id, list(seats)):
+    asked = sorted(booking.seats + booking.cancelled_seats)
+    if (booking.showtime_id, asked) != (showtime_id, sorted(seats)):
         raise IdempotencyKeyReused
     return booking
-
-
-def _begun(showtime: Showtime) -> bool:
-    return showtime.closes_at <= datetime.now(UTC)
 
 
 def _in_state(booking: Booking) -> BookingState:

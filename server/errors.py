@@ -4,6 +4,7 @@ RowlockError
 ├── InvalidRequest                422 invalid_request
 ├── UnknownSeats                  422 unknown_seats           seats
 ├── IdempotencyKeyMissing         400 idempotency_key_missing
+├── WebhookRefused                400 webhook_refused
 ├── IdempotencyKeyReused          422 idempotency_key_reused
 ├── IdempotencyInProgress         409 idempotency_in_progress Retry-After
 ├── Unauthenticated               401 unauthenticated         WWW-Authenticate
@@ -71,6 +72,10 @@ class UnknownSeats(RowlockError):
 
 class IdempotencyKeyMissing(RowlockError):
     status, code, title = 400, "idempotency_key_missing", "Send an Idempotency-Key header"
+
+
+class WebhookRefused(RowlockError):
+    status, code, title = 400, "webhook_refused", "This is no event of the payment provider"
 
 
 class IdempotencyKeyReused(RowlockError):

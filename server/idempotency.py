@@ -1,11 +1,14 @@
 """Answering a repeated request as the first one was answered."""
 
+import asyncio
 import hashlib
 import json
+import logging
 import secrets
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from server.detached import end
 from server.errors import (
     IdempotencyInProgress,
     IdempotencyKeyMissing,
@@ -18,9 +21,11 @@ from server.errors import (
     Unauthenticated,
     UnknownSeats,
 )
-from server.repo.idempotency import Answer, IdempotencyRepo
+from server.repo.idempotency import LEASE_SECONDS, Answer, IdempotencyRepo
 
 __all__ = ["Answer", "IdempotentRequests", "fingerprint", "key_of"]
+
+logger = logging.getLogger("rowlock.idempotency")
 
 MAX_KEY_LENGTH = 255
 _NOT_AN_ANSWER = (
@@ -72,6 +77,7 @@ class IdempotentRequests:
             raise IdempotencyKeyReused
         if begun == "running":
             raise IdempotencyInProgress
+        renewal = asyncio.create_task(self._renew(row, token))
         try:
             answer = await work()
         except Exception as error:
@@ -79,5 +85,16 @@ class IdempotentRequests:
                 await self._answers.abandon(row, token)
                 raise
             answer = refusal(error)
+        finally:
+            await end(renewal)
         await self._answers.finish(row, token, answer)
         return answer, False
+
+    async def _renew(self, row: str, token: str) -> None:
+        """Hold the key while the work goes on; what cannot be renewed is tried again."""
+        while True:
+            await asyncio.sleep(LEASE_SECONDS / 4)
+            try:
+                await self._answers.renew(row, token)
+            except Exception as error:
+                logger.warning("an Idempotency-Key could not be held: %r", error)

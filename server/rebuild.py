@@ -7,7 +7,7 @@ MongoDB says is claimed or sold is so again; locks without a booking are gone.
 import asyncio
 import logging
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime
 from typing import TypeVar
 
@@ -60,25 +60,30 @@ class Rebuilder:
         await asyncio.shield(task)
 
     async def _rebuild(self, showtime_id: str, stale_epoch: str) -> None:
-        showtime = await self._showtimes.get(showtime_id)
+        await self._showtimes.get(showtime_id)
         token = secrets.token_hex(8)
         for _ in range(int(_PATIENCE_SECONDS / _POLL_SECONDS)):
             word = await self._claims.begin_rebuild(showtime_id, token, stale_epoch)
-            if word == "loaded" or (word == "ok" and await self._load(showtime, token)):
+            if word == "loaded" or (word == "ok" and await self._load(showtime_id, token)):
                 return
             await asyncio.sleep(_POLL_SECONDS)
         raise StoreUnavailable(f"Showtime {showtime_id} could not be loaded.")
 
-    async def _load(self, showtime: Showtime, token: str) -> bool:
+    async def _load(self, showtime_id: str, token: str) -> bool:
         """Read the truth, which nobody else may load meanwhile, and put it in."""
+        showtime = await self._showtimes.fresh(showtime_id)
         claims = await self._bookings.claims(showtime.id)
         done = await self._claims.rebuild(
             showtime.id,
             token,
             closes_at=showtime.closes_at if showtime.status == "open" else _LONG_AGO,
-            blocked=showtime.blocked,
+            blocked=_not_for_sale(showtime),
             claims=claims,
         )
         if done:
             logger.info("loaded showtime %s with %d bookings", showtime.id, len(claims))
         return done
+
+
+def _not_for_sale(showtime: Showtime) -> Iterable[str]:
+    return showtime.layout.seat_ids if showtime.status == "cancelled" else showtime.blocked

@@ -4,6 +4,7 @@ Any number of copies may run: every step is a compare-and-set in MongoDB or a sc
 compares the booking's id, so the same step done twice is done once.
 """
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
@@ -18,6 +19,8 @@ from server.settlement import Settlement
 logger = logging.getLogger("rowlock.reconciler")
 
 _BATCH = 100
+_AT_ONCE = 20
+"""So many bookings at a time: one that waits for the provider does not hold up the others."""
 _CHECKOUTS = 1000
 """Those of payments under way stay in the queue, so more are read than are ever due at once."""
 
@@ -36,23 +39,33 @@ class Reconciler:
         self._claims = claims
 
     async def run_once(self) -> None:
-        """Bring every booking that is due one step on; raises when a store does not answer."""
+        """Do what needs no payment provider; raises when a store does not answer."""
         await self._each(await self._bookings.overdue("pending", _BATCH), self._settlement.expire)
-        await self._each(await self._bookings.overdue("paying", _BATCH), self._settlement.settle)
         await self._each(await self._bookings.seats_due(_BATCH), self._image.show)
-        await self._each(await self._bookings.refund_due(_BATCH), self._settlement.refund)
         for partition in PARTITIONS:
             await self._checkouts(partition)
+
+    async def settle_once(self) -> None:
+        """Do what needs the payment provider, which may be away; raises when MongoDB is."""
+        await self._each(await self._bookings.overdue("paying", _BATCH), self._settlement.settle)
+        await self._each(await self._bookings.refund_due(_BATCH), self._settlement.refund)
 
     async def _each(
         self, bookings: list[Booking], step: Callable[[Booking], Awaitable[object]]
     ) -> None:
         """One booking that cannot be helped does not keep the others waiting."""
-        for booking in bookings:
-            try:
-                await step(booking)
-            except Exception:
-                logger.exception("booking %s: %s failed", booking.id, step.__name__)
+        turn = asyncio.Semaphore(_AT_ONCE)
+
+        async def take(booking: Booking) -> None:
+            async with turn:
+                try:
+                    await step(booking)
+                except Exception:
+                    logger.exception("booking %s: %s failed", booking.id, step.__name__)
+
+        async with asyncio.TaskGroup() as group:
+            for booking in bookings:
+                group.create_task(take(booking))
 
     async def _checkouts(self, partition: int) -> None:
         """Free seats whose booking never came to be, or has ended."""

@@ -1,6 +1,7 @@
 """The one reader of the environment. Everything else is handed a `Settings`."""
 
 import os
+import re
 import secrets
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +15,9 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 GOOGLE_DISCOVERY_URL = "https://accounts.google.com/.well-known/openid-configuration"
 MIN_SECRET_LENGTH = 32
 _PLACEHOLDER_WORDS = ("change", "placeholder", "example", "secret-here", "your-", "todo", "xxxx")
+
+_ADDRESS = r"[^\s<>@]+@[^\s<>@]+"
+_MAIL_FROM = re.compile(rf"{_ADDRESS}|[^<>\x00-\x1f]*<{_ADDRESS}>")
 
 Names = Annotated[tuple[str, ...], NoDecode]
 """A comma-separated list in the environment."""
@@ -50,6 +54,15 @@ class Settings(BaseSettings):
     admin_emails: Names = ()
     seat_lock_ttl: int = Field(default=300, ge=1, le=86_400)
     max_seats_per_user: int = Field(default=10, ge=1, le=1000)
+    refund_hours: int = Field(default=0, ge=0, le=8760)
+    background_work: Literal["on", "off"] = "on"
+    smtp_url: SecretStr = SecretStr("")
+    mail_from: str = ""
+    almost_sold_out_percent: int = Field(default=90, ge=1, le=100)
+    payment_provider: Literal["demo", "stripe"] = "demo"
+    stripe_secret_key: SecretStr = SecretStr("")
+    stripe_webhook_secret: SecretStr = SecretStr("")
+    stripe_api_base: str = ""
     rate_limits: Literal["on", "off"] = "on"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     data_dir: Path = Path(".rowlock")
@@ -88,6 +101,8 @@ def load() -> Settings:
         first = error.errors()[0]
         name = str(first["loc"][0]).upper() if first["loc"] else "settings"
         raise SettingsError(f"{name}: {first['msg']}") from None
+    _check_mail(settings)
+    _check_stripe(settings)
     return _with_secrets(settings) if settings.is_development else _checked(settings)
 
 
@@ -115,6 +130,22 @@ def _write_once(path: Path, text: str) -> None:
             os.link(file.name, path)
 
 
+def _check_mail(settings: Settings) -> None:
+    """Whoever names a mail server also says who the mails come from. Tells nothing of SMTP_URL."""
+    url = settings.smtp_url.get_secret_value()
+    if not url:
+        return
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("smtp", "smtps") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise SettingsError("SMTP_URL: needs smtp:// or smtps://, a host and, if any, a port")
+    if not _MAIL_FROM.fullmatch(settings.mail_from):
+        raise SettingsError("MAIL_FROM: needs name@host or Name <name@host> when SMTP_URL is set")
+
+
 def _checked(settings: Settings) -> Settings:
     required = {
         "MONGO_URI": settings.mongo_uri,
@@ -136,3 +167,22 @@ def _checked(settings: Settings) -> Settings:
     if settings.rate_limits == "off" and settings.app_env == "production":
         raise SettingsError("RATE_LIMITS: may be off only outside production")
     return settings
+
+
+def _check_stripe(settings: Settings) -> None:
+    """Whoever takes payments by Stripe has its secrets, and sends them nowhere in the clear."""
+    if settings.payment_provider != "stripe":
+        return
+    required = {
+        "STRIPE_SECRET_KEY": (settings.stripe_secret_key, ("sk_", "rk_")),
+        "STRIPE_WEBHOOK_SECRET": (settings.stripe_webhook_secret, ("whsec_",)),
+    }
+    for name, (secret, prefixes) in required.items():
+        if not secret.get_secret_value():
+            raise SettingsError(f"{name}: required when PAYMENT_PROVIDER is stripe")
+        if not secret.get_secret_value().startswith(prefixes):
+            raise SettingsError(f"{name}: begins with {' or '.join(prefixes)}")
+    base = settings.stripe_api_base
+    schemes = ("http://", "https://") if settings.is_development else ("https://",)
+    if base and not base.startswith(schemes):
+        raise SettingsError(f"STRIPE_API_BASE: needs {' or '.join(schemes)}")

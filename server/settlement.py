@@ -1,43 +1,67 @@
 """Paying for a booking, from the confirmed intent to the sale, the decline or the refund.
 
 The outcome of a payment is what the provider says. Until it has said so nothing is released, and
-what it says is written by compare-and-set, so that whoever is late changes nothing.
+what it says is written by compare-and-set, so that whoever is late changes nothing. While the
+provider does not answer it is asked again and again; a person is told when that does not help.
 """
 
 import asyncio
 import logging
+from collections.abc import Awaitable
+from typing import Literal, TypeVar
 
 from server.booking import SYSTEM, Booking, entry_of
 from server.booking_image import BookingImage
-from server.errors import PaymentDeclined
+from server.errors import LockExpired, PaymentDeclined
+from server.metrics import Metrics
 from server.models import Caller
-from server.payments import Outcome, PaymentProvider
+from server.payments import PaymentImpossible, PaymentProvider
 from server.repo.bookings import BookingRepo
 
 logger = logging.getLogger("rowlock.bookings")
 
 CONFIRM_SECONDS = 10.0
 """How long a buyer waits for the provider before the outcome counts as unknown."""
+ASK_SECONDS = 4.0
+"""How long the background work waits for one answer of the provider."""
+AGAIN_SECONDS = (1, 2, 4)
+"""After how long the provider is asked again; the last one from then on."""
+ALERT_AFTER = 5
+"""So many questions in vain, and a person is told."""
+HOPELESS_SECONDS = 30
+
+T = TypeVar("T")
 
 
 class Settlement:
     def __init__(
-        self, bookings: BookingRepo, image: BookingImage, provider: PaymentProvider
+        self,
+        bookings: BookingRepo,
+        image: BookingImage,
+        provider: PaymentProvider,
+        metrics: Metrics,
     ) -> None:
         self._bookings = bookings
         self._image = image
         self._provider = provider
+        self._metrics = metrics
 
     async def confirm(self, caller: Caller, booking: Booking) -> Booking:
         """Have the money captured: confirmed, or still paying when nobody knows yet.
 
-        Raises PaymentDeclined.
+        Raises PaymentDeclined, LockExpired (the reconciler had ended the payment before).
         """
-        outcome = await self._outcome(booking)
-        if outcome is None:
+        intent_id = _intent_of(booking)
+        try:
+            outcome = await _within(CONFIRM_SECONDS, self._provider.confirm(intent_id))
+        except Exception as error:
+            self._metrics.payments.labels("unknown").inc()
+            logger.warning("outcome of %s is unknown: %r", intent_id, error)
             return booking
         if outcome == "captured":
             return await self._captured(caller, booking)
+        if outcome == "cancelled":
+            raise LockExpired("The time to pay was over; nothing was charged.")
         await self._declined(caller, booking)
         raise PaymentDeclined
 
@@ -52,11 +76,12 @@ class Settlement:
         """End an unknown payment: cancelling the intent is the fence behind which nothing moves.
 
         Captured before the fence: the sale stands. Declined: it may be paid again while there is
-        time. Otherwise the booking expires. Raises what the provider raises when it cannot be
-        reached; then nothing is released.
+        time. Otherwise the booking expires. No answer: nothing is released, and it is asked later.
         """
-        assert booking.intent_id is not None
-        outcome = await self._provider.cancel(booking.intent_id)
+        try:
+            outcome = await _within(ASK_SECONDS, self._provider.cancel(_intent_of(booking)))
+        except Exception as error:
+            return await self._later(booking, "pay_by", error)
         if outcome == "captured":
             return await self._captured(SYSTEM, booking)
         if outcome == "declined":
@@ -65,29 +90,44 @@ class Settlement:
         expired = await self._bookings.expire_unpaid(booking, entries)
         if expired is None:
             return booking
+        self._metrics.payments.labels("cancelled").inc()
         await self._image.show_soon(expired, SYSTEM)
         return expired
 
-    async def refund(self, booking: Booking, caller: Caller = SYSTEM) -> Booking:
-        """Give the money of a cancelled booking back, once; the reconciler repeats what fails."""
-        assert booking.intent_id is not None
-        try:
-            await self._provider.refund(booking.intent_id, f"refund:{booking.id}")
-        except Exception:
-            logger.warning("refund of %s goes on later", booking.id, exc_info=True)
-            return booking
-        entry = entry_of("payment.refunded", caller, amount=booking.amount.as_json())
-        return await self._bookings.refunded(booking, [entry]) or booking
+    async def hear(self, intent_id: str) -> None:
+        """The provider says that there is news of an intent: ask it what stands, and write that.
 
-    async def _outcome(self, booking: Booking) -> Outcome | None:
-        """Return what the provider says, None when it does not say in time."""
-        assert booking.intent_id is not None
+        Raises what the provider raises when it does not answer.
+        """
+        booking = await self._bookings.of_intent(intent_id)
+        if booking is None or booking.status != "paying":
+            return
+        outcome = await _within(ASK_SECONDS, self._provider.get(intent_id))
+        if outcome == "captured":
+            await self._captured(SYSTEM, booking)
+        elif outcome == "declined":
+            await self._declined(SYSTEM, booking)
+
+    async def refund(self, booking: Booking, caller: Caller = SYSTEM) -> Booking:
+        """Give back the money that is due, each sum once; the reconciler repeats what fails."""
+        for number in range(len(booking.refunds)):
+            if booking.refunds[number].status == "due":
+                booking = await self._give_back(booking, number, caller)
+        return booking
+
+    async def _give_back(self, booking: Booking, number: int, caller: Caller) -> Booking:
+        refund = booking.refunds[number]
+        asked = self._provider.refund(_intent_of(booking), refund.key, refund.amount)
         try:
-            async with asyncio.timeout(CONFIRM_SECONDS):
-                return await self._provider.confirm(booking.intent_id)
+            await _within(ASK_SECONDS, asked)
         except Exception as error:
-            logger.warning("outcome of %s is unknown: %r", booking.intent_id, error)
-            return None
+            return await self._later(booking, "refund_at", error)
+        entry = entry_of("payment.refunded", caller, amount=refund.amount.as_json())
+        refunded = await self._bookings.refunded(booking, number, [entry])
+        if refunded is None:  # another copy was quicker
+            return await self._bookings.get(booking.id) or booking
+        self._metrics.payments.labels("refunded").inc()
+        return refunded
 
     async def _captured(self, caller: Caller, booking: Booking) -> Booking:
         """The money has moved: the sale stands."""
@@ -99,9 +139,43 @@ class Settlement:
         confirmed = await self._bookings.confirm(booking, entries)
         if confirmed is None:  # the reconciler was quicker
             return await self._bookings.get(booking.id) or booking
+        self._metrics.payments.labels("captured").inc()
         await self._image.show_soon(confirmed, caller)
         return confirmed
 
     async def _declined(self, caller: Caller, booking: Booking) -> Booking | None:
         entry = entry_of("payment.declined", caller, outcome="refused")
-        return await self._bookings.decline(booking, [entry])
+        declined = await self._bookings.decline(booking, [entry])
+        if declined:
+            self._metrics.payments.labels("declined").inc()
+        return declined
+
+    async def _later(
+        self, booking: Booking, deadline: Literal["pay_by", "refund_at"], error: Exception
+    ) -> Booking:
+        """Ask again later; tell a person when it has been in vain for long, or always will be."""
+        hopeless = isinstance(error, PaymentImpossible)
+        alert = booking.attempts + 1 == (1 if hopeless else ALERT_AFTER)
+        what = "payment" if deadline == "pay_by" else "refund"
+        entry = entry_of("system.error", SYSTEM, "error", about=what, error=type(error).__name__)
+        wait = AGAIN_SECONDS[min(booking.attempts, len(AGAIN_SECONDS) - 1)]
+        postponed = await self._bookings.postpone(
+            booking, deadline, HOPELESS_SECONDS if hopeless else wait, [entry] if alert else []
+        )
+        if postponed is None:
+            return booking
+        say = logger.error if alert else logger.warning
+        say("%s of booking %s goes on later: %r", what, booking.id, error)
+        if alert:
+            self._metrics.alerts.labels(what).inc()
+        return postponed
+
+
+def _intent_of(booking: Booking) -> str:
+    assert booking.intent_id is not None, f"booking {booking.id} was never paid for"
+    return booking.intent_id
+
+
+async def _within(seconds: float, answer: Awaitable[T]) -> T:
+    async with asyncio.timeout(seconds):
+        return await answer

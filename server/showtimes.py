@@ -50,12 +50,14 @@ class Showtimes:
 
     async def get(self, showtime_id: str) -> Showtime:
         """Return a showtime, at most REMEMBERED_SECONDS old; raises NotFound."""
-        showtime = self._remembered.get(showtime_id)
+        return self._remembered.get(showtime_id) or await self.fresh(showtime_id)
+
+    async def fresh(self, showtime_id: str) -> Showtime:
+        """Return a showtime as it is now; raises NotFound."""
+        showtime = await self._showtimes.get(showtime_id)
         if showtime is None:
-            showtime = await self._showtimes.get(showtime_id)
-            if showtime is None:
-                raise NotFound
-            self._remembered[showtime_id] = showtime
+            raise NotFound
+        self._remembered[showtime_id] = showtime
         return showtime
 
     async def find(

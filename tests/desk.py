@@ -7,6 +7,9 @@ from typing import Any
 from server.booking import Booking
 from server.booking_image import BookingImage
 from server.bookings import BookingSaga
+from server.cancellations import Cancellations
+from server.house_cancellations import HouseCancellations
+from server.metrics import Metrics
 from server.models import Caller, Money, new_id
 from server.payments import Outcome, PaymentProvider
 from server.payments.demo import DemoProvider
@@ -17,6 +20,7 @@ from server.repo.cinemas import CinemaRepo
 from server.repo.claims import ClaimStore
 from server.repo.demo_payments import DemoPaymentRepo
 from server.repo.layouts import LayoutRepo
+from server.repo.outbox import Outbox
 from server.repo.redis import Scripts
 from server.repo.seats import SeatStore
 from server.repo.showtimes import ShowtimeRepo
@@ -51,8 +55,11 @@ class Watched:
     async def cancel(self, intent_id: str) -> Outcome:
         return await self._step("cancel", self._provider.cancel(intent_id))
 
-    async def refund(self, intent_id: str, key: str) -> None:
-        await self._step("refund", self._provider.refund(intent_id, key))
+    async def get(self, intent_id: str) -> Outcome | None:
+        return await self._step("get", self._provider.get(intent_id))
+
+    async def refund(self, intent_id: str, key: str, amount: Money) -> None:
+        await self._step("refund", self._provider.refund(intent_id, key, amount))
 
     async def _step(self, name: str, work: Any) -> Any:
         self.steps.append(name)
@@ -72,12 +79,21 @@ class Desk:
     saga: BookingSaga
     image: BookingImage
     reconciler: Reconciler
+    cancellations: Cancellations
+    house: HouseCancellations
+    metrics: Metrics
     bookings: BookingRepo
     claims: ClaimStore
     locks: SeatLocks
 
     async def pending(self, showtime_id: str, *seats: str, caller: Caller = ANN) -> Booking:
         return await self.saga.create(caller, showtime_id, list(seats), new_id("key"))
+
+    async def reconcile(self) -> None:
+        """One round of all that the background work does for bookings."""
+        await self.reconciler.run_once()
+        await self.reconciler.settle_once()
+        await self.house.run_once()
 
     async def pay(self, booking: Booking, method: str = "demo:approve") -> Booking:
         caller = Caller(booking.user_id, "req_of_payment")
@@ -94,8 +110,21 @@ def desk(stored: Stored, provider: PaymentProvider | None = None, **changed: Any
     rebuilder = Rebuilder(claims, bookings, showtimes)
     seat_store = SeatStore(stored.redis, scripts, ttl_seconds=300, max_seats_per_user=10)
     locks = SeatLocks(seat_store, showtimes, rebuilder)
+    metrics = Metrics()
     image = BookingImage(bookings, claims, rebuilder)
-    settlement = Settlement(bookings, image, provider)
+    settlement = Settlement(bookings, image, provider, metrics)
     saga = BookingSaga(bookings, claims, locks, showtimes, rebuilder, image, settlement, provider)
     reconciler = Reconciler(settlement, image, bookings, claims)
-    return Desk(saga, image, reconciler, bookings, claims, locks)
+    cancellations = Cancellations(
+        bookings, showtimes, image, settlement, changed.get("refund_hours", 0)
+    )
+    house = HouseCancellations(
+        ShowtimeRepo(database, LayoutRepo(database)),
+        showtimes,
+        bookings,
+        seat_store,
+        rebuilder,
+        cancellations,
+        Outbox(database),
+    )
+    return Desk(saga, image, reconciler, cancellations, house, metrics, bookings, claims, locks)

@@ -113,6 +113,14 @@ class RowlockProcess:
                     pass
                 await asyncio.sleep(0.02)
 
+    async def ended(self, seconds: float = 20.0) -> int:
+        """Wait until it has ended by itself, or by somebody else's hand; returns its exit code."""
+        give_up = time.monotonic() + seconds
+        while (code := self._process.poll()) is None:
+            assert time.monotonic() < give_up, f"it still runs after {seconds} s"
+            await asyncio.sleep(0.01)
+        return code
+
     async def said(self, words: str) -> None:
         """Wait until its log holds `words`."""
         while words not in self.log():
@@ -163,15 +171,20 @@ async def _started(
         started = []
         for number in range(count):
             log_file = directory / f"{command}-{number}.log"
-            process = _start(command, log_file, source, environment)
+            process = start(command, log_file, source, environment)
             stack.push_async_callback(process.stop)
             started.append(process)
         yield started
 
 
-def _start(
-    command: str, log_file: Path, source: Path, environment: dict[str, str]
+def start(
+    command: str,
+    log_file: Path,
+    source: Path,
+    environment: dict[str, str],
+    launcher: Sequence[str] = (sys.executable, "-c", _LAUNCH),
 ) -> RowlockProcess:
+    """Start `rowlock <command>`; whoever calls this ends it."""
     settings = {
         "PATH": os.environ.get("PATH", ""),
         "PYTHONPATH": str(source),
@@ -186,7 +199,7 @@ def _start(
     }
     with log_file.open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-c", _LAUNCH, command],
+            [*launcher, command],
             cwd=log_file.parent,  # no .env there
             env=settings,
             stdin=subprocess.DEVNULL,

@@ -11,6 +11,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 import httpx
@@ -97,8 +99,9 @@ async def running(
         # uvloop does so by itself; asyncio's own loop would make each answer wait 40 ms for an ACK.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         port = listener.getsockname()[1]
+        place = {"data_dir": Path(stack.enter_context(TemporaryDirectory()))}
         settings = settings_for(
-            redis_url=stored.redis_url, mongo_uri=stored.mongo_uri, port=port, **changes
+            redis_url=stored.redis_url, mongo_uri=stored.mongo_uri, port=port, **place | changes
         )
         app = build(settings)
         await stack.enter_async_context(_serving(app, listener))

@@ -196,7 +196,7 @@ class Sale:
         bookings = self.database["bookings"]
         undone = {
             "showtime_id": self.showtime,
-            "$or": [{"status": "pending"}, {"seats_due": True}, {"refund": "due"}],
+            "$or": [{"status": "pending"}, {"seats_due": True}, {"refund_due": True}],
         }
         locks = showtime_keys(self.showtime)["deadlines_key"]
         give_up = monotonic() + seconds
@@ -326,6 +326,7 @@ async def opened(
     who come and go with their position."""
     layout = hall(seats)
     showtime = await plan(database, layout)
+    await database["users"].insert_many(_people())
     host, port = database.client.address
     mongo_uri = f"mongodb://{host}:{port}/{database.name}?replicaSet=rs0"
     environment = {"SEAT_LOCK_TTL": str(LOCK_SECONDS), **environment}
@@ -359,3 +360,19 @@ async def opened(
             await asyncio.gather(*droppers, return_exceptions=True)
             for person in sale.people:
                 person.close()
+
+
+def _people() -> list[dict[str, str]]:
+    """Everybody who may come to a sale, so that their tickets find an address."""
+    names = [*range(200), "ann", "ben", "cat", "dan", "looker"]
+    return [
+        {
+            "_id": f"usr_{name}",
+            "provider": "test",
+            "sub": f"{name}",
+            "email": f"{name}@example.com",
+            "name": f"{name}",
+            "role": "USER",
+        }
+        for name in names
+    ]

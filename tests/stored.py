@@ -67,8 +67,8 @@ class Stored:
         )
 
     async def past_its_deadline(self, booking_id: str) -> None:
-        """Let the time of a pending or paying booking be over."""
-        past = {"expires_at": _LONG_AGO, "pay_by": _LONG_AGO}
+        """Let the time of a booking be over, and of the next try at what failed."""
+        past = {"expires_at": _LONG_AGO, "pay_by": _LONG_AGO, "refund_at": _LONG_AGO}
         await self.database["bookings"].update_one({"_id": booking_id}, {"$set": past})
 
     async def answers(self, key: str) -> list[Document]:
@@ -97,6 +97,11 @@ class Stored:
 async def _dump(client: Redis, key: str) -> bytes:
     """DUMP gives bytes, which a client that decodes its answers cannot read."""
     return await client.execute_command("DUMP", key, NEVER_DECODE=True) or b""
+
+
+def refunds(row: Document) -> list[str]:
+    """How far each refund of a booking's document is."""
+    return [refund["status"] for refund in row.get("refunds", [])]
 
 
 @asynccontextmanager

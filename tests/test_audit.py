@@ -365,7 +365,7 @@ async def test_an_old_timeline_that_grows_adds_only_what_is_new(stored):
     booking = await here.pending(await plan(stored.database), "A1")
     await relay.run_once()
     before = len(await log_of(stored))
-    await here.saga.cancel(ANN, booking.id)
+    await here.cancellations.by_buyer(ANN, booking.id)
     await relay.run_once()
     added = (await log_of(stored))[before:]
     assert sorted(row["action"] for row in added) == ["booking.cancelled", "seat.released"]
@@ -378,7 +378,7 @@ async def test_a_timeline_that_grows_while_it_is_copied_stays_due(stored):
 
     class Late(AuditLogRepo):
         async def append(self, entries):
-            await here.saga.cancel(ANN, booking.id)
+            await here.cancellations.by_buyer(ANN, booking.id)
             return await super().append(entries)
 
     late = relay_on(stored, logs=Late(stored.database))

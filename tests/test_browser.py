@@ -9,7 +9,10 @@ import pytest_asyncio
 from playwright.async_api import Browser, expect
 
 from server.catalogue import Layout, Row, Seat
+from server.etickets import TicketCodes
+from tests.auth_flow import JWT_SECRET
 from tests.browser import PHONE, Person, keep_picture, launched, person
+from tests.qr import read_qr
 from tests.running import IN_MODULE_LOOP, Running, lock, served
 
 pytestmark = [IN_MODULE_LOOP, pytest.mark.browser]
@@ -101,6 +104,39 @@ async def test_declined_then_paid_and_sold_for_all_to_see(
     stored = await server.stored.database["bookings"].find_one({"showtime_id": showtime})
     assert stored is not None
     assert (stored["status"], stored["claims"]) == ("confirmed", ["B1", "B2"])
+
+
+async def test_a_ticket_has_its_code_its_calendar_entry_and_its_mail(
+    server: Running, bob: Person
+) -> None:
+    showtime = await server.showtime()
+    await bob.open(showtime)
+    await bob.click("A7", "A8")
+    await bob.page.click("#book")
+    await bob.page.check('input[value="demo:approve"]')
+    await bob.page.click("#pay")
+    picture = bob.page.locator("#ticket img")
+    await expect(picture).to_be_visible()
+    await picture.evaluate("picture => picture.decode()")
+    stored = await server.stored.database["bookings"].find_one({"showtime_id": showtime})
+    assert stored is not None
+    code = read_qr(await picture.screenshot())
+    assert TicketCodes(JWT_SECRET).booking_in(code) == stored["_id"]
+    await bob.page.locator("#ticket").scroll_into_view_if_needed()
+    await keep_picture(bob.page, "ticket-code")
+    async with bob.page.expect_download() as started:
+        await bob.page.get_by_role("link", name="Add to calendar").click()
+    calendar = Path(await (await started.value).path()).read_text()
+    assert "BEGIN:VEVENT" in calendar
+    assert "A7\\, A8" in calendar
+    async with bob.page.expect_popup() as opened:
+        await bob.page.get_by_role("button", name="See the mail").click()
+    mail = await opened.value
+    await expect(mail.locator("body")).to_contain_text("Hello Bob, you are booked")
+    await expect(mail.locator("img")).to_have_js_property("complete", True)
+    assert read_qr(await mail.locator("img").screenshot()) == code
+    await keep_picture(mail, "mail")
+    await mail.close()
 
 
 async def test_a_lost_answer_is_told_as_unknown(server: Running, bob: Person) -> None:

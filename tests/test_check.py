@@ -10,7 +10,8 @@ from server.booking import Booking, TimelineEntry
 from server.check import InvariantCheck
 from server.models import Money, from_ms
 from server.repo.audit_logs import AuditLogRepo
-from server.repo.bookings import BookingRepo, claim_of
+from server.repo.booking_rows import claim_of
+from server.repo.bookings import BookingRepo
 from server.repo.claims import ClaimStore
 from server.repo.demo_payments import DemoPaymentRepo
 from server.repo.keys import showtime_keys
@@ -50,6 +51,7 @@ async def check(
         seats=["A1", "A2"],
         status="pending",
         amount=AMOUNT,
+        prices={"A1": 1200, "A2": 1200},
         created_at=from_ms(1_000),
         expires_at=from_ms(2**42),
         remaining_ms=0,

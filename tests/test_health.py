@@ -3,11 +3,22 @@
 import asyncio
 
 import httpx
+from prometheus_client.parser import text_string_to_metric_families as parsed
 from starlette.applications import Starlette
 
 from server.api import health
 from server.embedded import EmbeddedMongo, EmbeddedValkey
-from tests.running import IN_MODULE_LOOP, eventually, lock, problem, running, served
+from server.metrics import Metrics
+from tests.running import (
+    IN_MODULE_LOOP,
+    booked,
+    eventually,
+    lock,
+    pay,
+    problem,
+    running,
+    served,
+)
 
 pytestmark = IN_MODULE_LOOP
 
@@ -24,6 +35,17 @@ async def test_a_healthy_server_says_so_for_each_store(server):
 async def test_a_live_process_says_so(server):
     answer = await server.visitor.get("/health/live")
     assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
+
+
+async def test_the_metrics_are_what_prometheus_reads(server):
+    booking = await booked(server.bob, await server.showtime(), "A1")
+    before = (await server.visitor.get("/metrics")).text
+    await pay(server.bob, booking)
+    answer = await server.visitor.get("/metrics")
+    assert answer.headers["content-type"].startswith("text/plain; version=")
+    now = {sample.name: sample for family in parsed(answer.text) for sample in family.samples}
+    assert now["rowlock_payments_total"].labels == {"outcome": "captured"}
+    assert "rowlock_alerts" in before
 
 
 async def test_without_redis_the_server_is_unhealthy_until_it_is_back(mongo, tmp_path):
@@ -84,7 +106,7 @@ async def test_a_store_that_hangs_counts_as_away(monkeypatch):
     async def hangs():
         await asyncio.Event().wait()
 
-    routes = health.HealthRoutes({"redis": hangs, "mongodb": answers}).routes
+    routes = health.HealthRoutes({"redis": hangs, "mongodb": answers}, Metrics()).routes
     transport = httpx.ASGITransport(Starlette(routes=routes))
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
         answer = await asyncio.wait_for(client.get("/health"), 2)

@@ -5,9 +5,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from server import idempotency
 from server.errors import LockExpired, RateLimited, StoreUnavailable
 from server.idempotency import Answer, IdempotentRequests, fingerprint
 from server.models import new_id
+from server.repo import idempotency as stored_answers
 from server.repo.idempotency import IdempotencyRepo
 from tests.running import (
     IN_MODULE_LOOP,
@@ -382,6 +384,38 @@ async def test_a_first_request_that_was_taken_over_does_not_disturb(server):
     await repo.finish(key, "second", Answer(200, {}))
     await repo.abandon(key, "second")
     assert await repo.begin(key, "print", "third") == Answer(200, {})
+
+
+async def test_work_that_outlasts_its_lease_keeps_the_key(server, monkeypatch):
+    for module in (idempotency, stored_answers):
+        monkeypatch.setattr(module, "LEASE_SECONDS", 1)
+    booking, key = await booked(server.bob, await server.showtime(), "A1"), new_id("key")
+    first = asyncio.create_task(pay(server.bob, booking, "demo:slow", key=key))
+    row_id = f"{await user_id(server.bob)}:pay:{key}"
+    rows, leases = server.stored.database["idempotency"], set()
+    while not first.done():
+        row = await rows.find_one({"_id": row_id})
+        leases |= {row["locked_until"]} if row else set()
+        if row and "status" not in row:
+            refusal = await pay(server.bob, booking, "demo:slow", key=key)
+            assert refusal.status_code == 409 or replayed(refusal), "it was taken over"
+        await asyncio.sleep(0.05)
+    assert (await first).json()["booking"]["status"] == "confirmed"
+    assert len(leases) > 3, "the lease was not renewed"
+    assert await server.stored.charged(booking) == 1000
+
+
+async def test_a_lease_that_is_not_renewed_ends_by_the_clock_of_mongodb(server, monkeypatch):
+    monkeypatch.setattr(stored_answers, "LEASE_SECONDS", 1)
+    repo, key = IdempotencyRepo(server.stored.database), new_id("key")
+    assert await repo.begin(key, "print", "first") == "mine"
+    assert await repo.begin(key, "print", "second") == "running"
+
+    async def mine():
+        return await repo.begin(key, "print", "third") == "mine"
+
+    await eventually(mine, within=3)
+    assert await repo.begin(key, "other print", "fourth") == "other_body"
 
 
 async def test_a_client_that_hangs_up_while_booking_finds_its_booking(server):

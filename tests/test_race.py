@@ -21,6 +21,7 @@ NUMBER = "redis.call('HINCRBY', meta_key, 'seq', 1)"
 REFUSED = "refuse(seat, 'locked', lock.deadline - time)"
 CLAIMED = "refuse(seat, 'locked', math.max(0, deadline - time))"
 TAKEN = "if #taken > 2 then return taken end"
+LOCKED = "return lock_reply(mine, time, logged)"
 
 MUTANTS = {
     "a locked seat is granted": ("two owners", [Mutant(LOCK, REFUSED, "fresh[#fresh + 1] = seat")]),
@@ -46,7 +47,7 @@ MUTANTS = {
         "change by refusal",
         [
             Mutant(LOCK, TAKEN, "if #taken > 2 and #fresh == 0 then return taken end"),
-            Mutant(LOCK, "request_id }, events)\n", "request_id }, events)\n" + TAKEN + "\n"),
+            Mutant(LOCK, LOCKED, TAKEN + "\n" + LOCKED),
         ],
     ),
     "a free seat is refused": (

@@ -4,14 +4,15 @@ import asyncio
 
 import pytest
 
-from server.errors import LockExpired, PaymentDeclined
+from server import settlement
+from server.errors import LockExpired
 from server.models import from_ms, to_ms
 from server.payments import PaymentUnknown
 from server.repo.keys import showtime_keys
 from server.repo.seat_answers import Claim
 from tests.desk import ANN, BEN, Watched, desk
 from tests.running import IN_MODULE_LOOP, plan
-from tests.stored import stocked
+from tests.stored import refunds, stocked
 
 pytestmark = IN_MODULE_LOOP
 
@@ -57,7 +58,7 @@ async def test_a_pending_booking_past_its_deadline_expires(stored):
     showtime = await plan(stored.database)
     booking = await here.pending(showtime, "A1", "A2")
     await stored.past_its_deadline(booking.id)
-    await here.reconciler.run_once()
+    await here.reconcile()
     row = await stored.booking(booking.id)
     assert row["status"] == "expired"
     assert "claims" not in row
@@ -92,7 +93,7 @@ async def test_a_payment_that_was_captured_becomes_a_sale(stored):
     provider = Watched(stored)
     here = desk(stored, provider)
     booking = await paying(here, stored, provider, "A1", "B1")
-    await here.reconciler.run_once()
+    await here.reconcile()
     row = await stored.booking(booking.id)
     assert (row["status"], row["claims"]) == ("confirmed", ["A1", "B1"])
     assert actions(row)[-2:] == ["payment.captured", "booking.confirmed"]
@@ -106,7 +107,7 @@ async def test_a_payment_that_never_was_is_fenced_off_and_the_booking_expires(st
     here = desk(stored, provider)
     booking = await paying(here, stored, provider, method="demo:approve")
     intent_id = (await stored.booking(booking.id))["intent_id"]
-    await here.reconciler.run_once()
+    await here.reconcile()
     row = await stored.booking(booking.id)
     assert row["status"] == "expired"
     assert "claims" not in row
@@ -124,7 +125,7 @@ async def test_a_declined_payment_goes_back_to_pending_while_time_is_left(stored
     assert await provider.confirm(intent_id) == "declined"
     in_time = {"$set": {"expires_at": booking.expires_at}}
     await stored.database["bookings"].update_one({"_id": booking.id}, in_time)
-    await here.reconciler.run_once()
+    await here.reconcile()
     row = await stored.booking(booking.id)
     assert (row["status"], row["claims"]) == ("pending", ["A1"])
     assert actions(row)[-1] == "payment.declined"
@@ -138,7 +139,7 @@ async def test_a_declined_payment_without_time_left_ends(stored):
     booking = await paying(here, stored, provider, method="demo:decline")
     await provider.confirm((await stored.booking(booking.id))["intent_id"])
     for _ in range(2):
-        await here.reconciler.run_once()
+        await here.reconcile()
     assert (await stored.booking(booking.id))["status"] == "expired"
     assert await stored.seats(booking.showtime_id) == {}
 
@@ -150,12 +151,13 @@ async def test_seats_are_kept_while_the_provider_cannot_be_asked(stored):
     provider.before["cancel"] = unreachable
     before = await stored.image(booking.showtime_id)
     for _ in range(2):
-        await here.reconciler.run_once()
+        await here.reconcile()
     row = await stored.booking(booking.id)
     assert (row["status"], row["claims"]) == ("paying", ["A1"])
     assert await stored.image(booking.showtime_id) == before
     provider.before.clear()
-    await here.reconciler.run_once()
+    await stored.past_its_deadline(booking.id)
+    await here.reconcile()
     assert (await stored.booking(booking.id))["status"] == "confirmed"
 
 
@@ -164,10 +166,11 @@ async def test_an_answer_that_is_lost_again_is_asked_for_again(stored):
     here = desk(stored, provider)
     booking = await paying(here, stored, provider, method="demo:approve")
     provider.after["cancel"] = unreachable
-    await here.reconciler.run_once()
+    await here.reconcile()
     assert (await stored.booking(booking.id))["status"] == "paying"
     provider.after.clear()
-    await here.reconciler.run_once()
+    await stored.past_its_deadline(booking.id)
+    await here.reconcile()
     assert (await stored.booking(booking.id))["status"] == "expired"
 
 
@@ -180,10 +183,10 @@ async def test_a_buyer_whose_payment_comes_through_late_is_not_sold_an_expired_b
 
     async def reconcile_meanwhile():
         await stored.past_its_deadline(booking.id)
-        await here.reconciler.run_once()
+        await here.reconcile()
 
     provider.before["confirm"] = reconcile_meanwhile
-    with pytest.raises(PaymentDeclined):
+    with pytest.raises(LockExpired, match="nothing was charged"):
         await here.pay(booking)
     assert (await stored.booking(booking.id))["status"] == "expired"
     assert await stored.charged(booking.id) == 0
@@ -197,7 +200,7 @@ async def test_a_buyer_and_the_reconciler_may_both_confirm(stored):
 
     async def reconcile_meanwhile():
         await stored.past_its_deadline(booking.id)
-        await here.reconciler.run_once()
+        await here.reconcile()
 
     provider.after["confirm"] = reconcile_meanwhile
     assert (await here.pay(booking)).status == "confirmed"
@@ -205,6 +208,90 @@ async def test_a_buyer_and_the_reconciler_may_both_confirm(stored):
     assert actions(row).count("payment.captured") == 1
     assert actions(row).count("booking.confirmed") == 1
     assert await stored.charged(booking.id) == 1000
+
+
+# -- a provider that stays away ------------------------------------------------------------------
+
+
+async def test_it_is_asked_less_and_less_often_and_a_person_is_told_once(stored, caplog):
+    provider = Watched(stored)
+    here = desk(stored, provider)
+    booking = await paying(here, stored, provider, method="demo:approve")
+    provider.before["cancel"] = unreachable
+    waits = []
+    for _ in range(7):
+        await stored.past_its_deadline(booking.id)
+        await here.reconcile()
+        row = await stored.booking(booking.id)
+        waits.append((row["pay_by"] - row["updated_at"]).total_seconds())
+        assert row["claims"] == ["A1"]
+    assert waits == [1, 2, 4, 4, 4, 4, 4]
+    await here.reconcile()
+    assert provider.steps.count("cancel") == 7, "asked before its time"
+    [alert] = [entry for entry in row["timeline"] if entry["action"] == "system.error"]
+    assert (alert["outcome"], alert["actor_id"]) == ("error", None)
+    assert alert["detail"] == {"about": "payment", "error": "PaymentUnknown"}
+    [record] = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert booking.id in record.getMessage()
+    assert here.metrics.text().count(b'rowlock_alerts_total{reason="payment"} 1.0') == 1
+    provider.before.clear()
+    await stored.past_its_deadline(booking.id)
+    await here.reconcile()
+    assert (await stored.booking(booking.id))["status"] == "expired"
+
+
+async def test_a_payment_that_the_provider_does_not_know_is_told_at_once(stored, caplog):
+    provider = Watched(stored)
+    here = desk(stored, provider)
+    booking = await paying(here, stored, provider, method="demo:approve")
+    await stored.ledger.delete_one({"_id": (await stored.booking(booking.id))["intent_id"]})
+    for _ in range(2):
+        await stored.past_its_deadline(booking.id)
+        await here.reconcile()
+    row = await stored.booking(booking.id)
+    assert (row["status"], row["claims"]) == ("paying", ["A1"]), "nobody knows about the money"
+    assert actions(row).count("system.error") == 1
+    assert (row["pay_by"] - row["updated_at"]).total_seconds() == 30
+    await stored.database["bookings"].delete_one({"_id": booking.id})
+
+
+async def test_a_refund_is_tried_again_and_told_when_it_does_not_come_through(stored):
+    provider = Watched(stored)
+    here = desk(stored, provider)
+    booking = await here.pay(await here.pending(await plan(stored.database), "A1"))
+    provider.before["refund"] = unreachable
+    await here.cancellations.by_buyer(ANN, booking.id)
+    for _ in range(5):
+        await stored.past_its_deadline(booking.id)
+        await here.reconcile()
+    assert actions(await stored.booking(booking.id)).count("system.error") == 1
+    provider.before.clear()
+    await stored.past_its_deadline(booking.id)
+    await here.reconcile()
+    row = await stored.booking(booking.id)
+    assert (refunds(row), row["refund_due"]) == (["done"], False)
+    assert await stored.charged(booking.id) == 0
+
+
+async def test_a_provider_that_hangs_holds_up_nobody(stored, monkeypatch):
+    monkeypatch.setattr(settlement, "ASK_SECONDS", 0.3)
+    provider = Watched(stored)
+    here = desk(stored, provider)
+    bookings = [await paying(here, stored, provider, method="demo:approve") for _ in range(10)]
+
+    async def hang():
+        await asyncio.Event().wait()
+
+    provider.before["cancel"] = hang
+    began = asyncio.get_running_loop().time()
+    await here.reconcile()
+    assert asyncio.get_running_loop().time() - began < 10 * 0.3, "one after the other"
+    assert {(await stored.booking(b.id))["status"] for b in bookings} == {"paying"}
+    provider.before.clear()
+    for booking in bookings:
+        await stored.past_its_deadline(booking.id)
+    await here.reconcile()
+    assert {(await stored.booking(b.id))["status"] for b in bookings} == {"expired"}
 
 
 # -- one among many ------------------------------------------------------------------------------
@@ -218,7 +305,7 @@ async def test_one_hopeless_booking_keeps_no_other_waiting(stored, caplog):
     await stored.ledger.delete_one({"_id": hopeless})
     unpaid = await here.pending(await plan(stored.database), "A1")
     await stored.past_its_deadline(unpaid.id)
-    await here.reconciler.run_once()
+    await here.reconcile()
     ended = [(await stored.booking(b.id))["status"] for b in [*bookings, unpaid]]
     assert ended == ["expired", "paying", "expired", "expired"]
     assert bookings[1].id in caplog.text
@@ -234,10 +321,11 @@ async def test_ten_reconcilers_at_once_do_it_once(stored):
     captured = await paying(here, stored, provider)
     refunding = await here.pay(await here.pending(showtime, "A2"))
     provider.before["refund"] = unreachable
-    await here.saga.cancel(ANN, refunding.id)
+    await here.cancellations.by_buyer(ANN, refunding.id)
     provider.before.clear()
+    await stored.past_its_deadline(refunding.id)
 
-    await asyncio.gather(*(desk(stored, provider).reconciler.run_once() for _ in range(10)))
+    await asyncio.gather(*(desk(stored, provider).reconcile() for _ in range(10)))
 
     assert actions(await stored.booking(unpaid.id)).count("booking.expired") == 1
     assert actions(await stored.booking(captured.id)).count("booking.confirmed") == 1
@@ -260,7 +348,7 @@ async def test_a_sale_that_redis_does_not_show_is_shown(stored):
     await stored.redis.hset(showtime_keys(showtime)["seats_key"], "A1", f"c:{booking.id}")
     due = {"$set": {"seats_due": True}}
     await stored.database["bookings"].update_one({"_id": booking.id}, due)
-    await here.reconciler.run_once()
+    await here.reconcile()
     assert await stored.seats(showtime) == {"A1": f"b:{booking.id}"}
     assert "seats_due" not in await stored.booking(booking.id)
 
@@ -272,7 +360,7 @@ async def test_a_showtime_that_redis_lost_is_loaded_on_the_way(stored):
     unpaid = await here.pending(showtime, "A2")
     await stored.past_its_deadline(unpaid.id)
     await stored.redis.flushdb()
-    await here.reconciler.run_once()
+    await here.reconcile()
     assert (await stored.booking(unpaid.id))["status"] == "expired"
     assert await stored.seats(showtime) == {"A1": f"b:{sold.id}"}
 
@@ -285,7 +373,7 @@ async def test_seats_of_a_booking_that_never_came_to_be_are_freed_after_its_time
     for booking, seat, expires_at in (("bk_late", "A1", 1), ("bk_early", "A2", 2**42)):
         await here.claims.claim(showtime, Claim(booking, "ann", [seat], False, expires_at))
     before = await stored.seats(showtime)
-    await here.reconciler.run_once()
+    await here.reconcile()
     del before["A1"]
     assert await stored.seats(showtime) == before
     assert before["A2"] == "c:bk_early"
@@ -308,7 +396,7 @@ async def test_seats_of_a_booking_that_has_ended_are_freed(stored):
     await stored.database["bookings"].update_one({"_id": booking.id}, ended)
     queue = showtime_keys(showtime)["checkouts_key"]
     await stored.redis.zadd(queue, {f"{showtime}:{booking.id}": 1})
-    await here.reconciler.run_once()
+    await here.reconcile()
     assert await stored.seats(showtime) == {}
 
 
@@ -320,7 +408,7 @@ async def test_seats_of_an_open_payment_are_not_freed_by_their_queue(stored):
     await here.pay(booking, "demo:timeout")
     queue = showtime_keys(showtime)["checkouts_key"]
     await stored.redis.zadd(queue, {f"{showtime}:{booking.id}": 1})
-    await here.reconciler.run_once()
+    await here.reconcile()
     assert await stored.seats(showtime) == {"A1": f"c:{booking.id}"}
 
 

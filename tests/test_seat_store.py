@@ -206,9 +206,10 @@ async def test_extend_run_twice_as_one_operation_extends_once(stores: Stores) ->
         )
         for _ in range(3)
     ]
-    assert {(word, reply[2], reply[3]) for word, reply in answers} == {
-        ("ok", answers[0][1][2], 1),
+    assert {(word, reply[3], reply[4]) for word, reply in answers} == {
+        ("ok", answers[0][1][3], 1),
     }
+    assert [len(reply[0]) for _, reply in answers] == [1, 0, 0], "what each run has logged"
 
 
 async def test_extend_without_a_live_lock_is_refused(quick: Stores) -> None:

@@ -183,7 +183,7 @@ async def test_a_late_look_at_a_sale_is_put_right(
     async with stores(valkey, mongo) as stored:
         showtime, office = await plan(stored.database), desk(stored)
         sold = await office.pay(await office.pending(showtime, "A1"))
-        await office.saga.cancel(ANN, sold.id)
+        await office.cancellations.by_buyer(ANN, sold.id)
         await stored.redis.flushdb()
         await office.image.show(sold)
         assert await stored.seats(showtime) == {}

@@ -9,6 +9,7 @@ const ACTIONS = [
   "seat.locked",
   "seat.released",
   "seat.booked",
+  "seat.blocked",
   "booking.created",
   "booking.confirmed",
   "booking.cancelled",
@@ -21,6 +22,7 @@ const ACTIONS = [
   "auth.signed_in",
   "auth.signed_out",
   "auth.failed",
+  "admin.showtime_cancelled",
   "system.error",
 ];
 

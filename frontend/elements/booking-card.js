@@ -1,4 +1,4 @@
-import { money } from "../money.js";
+import { money, total } from "../money.js";
 import { poster } from "../poster.js";
 import { clock, day, zoneNote } from "../times.js";
 import { h } from "../view.js";
@@ -10,14 +10,14 @@ const STATUS = {
   cancelled: "Cancelled",
   expired: "Lapsed",
 };
-const REFUND = { due: "Refund on its way", done: "Refunded" };
+const REFUND = { due: "refund on its way", done: "refunded" };
 
 /**
- * One booking of mine. `isAsking`: cancelling waits for a yes; `note`: what was refused; `ask`,
- * `keep` and `cancel` are what its buttons do.
+ * One booking of mine. `chosen`: the seats that wait for a yes to be given back, null when none are
+ * asked about; `note`: what was refused; `ask`, `choose`, `keep` and `cancel` are what it can do.
  */
 export function bookingCard(booking, { note, ...todo }) {
-  const { id, status, refund, seats, amount, showtime } = booking;
+  const { id, status, seats, amount, showtime } = booking;
   return h(
     "li",
     { class: "booking", "data-key": id, "data-booking": id, "data-status": status },
@@ -31,15 +31,16 @@ export function bookingCard(booking, { note, ...todo }) {
         { class: "seat-list" },
         seats.map((seat) => h("b", {}, seat)),
       ),
+      booking.refunds.map((refund) => givenBack(booking, refund)),
     ),
     h(
       "div",
       { class: "booking-side" },
       h("p", { class: "tag", "data-status": status }, STATUS[status]),
       h("p", { class: "amount" }, money(amount)),
-      REFUND[refund] && h("p", { class: "quiet" }, REFUND[refund]),
-      todo.isAsking ? question(status, todo) : actions(booking, todo),
+      !todo.chosen && actions(booking, todo),
     ),
+    todo.chosen && question(booking, todo),
     note && h("p", { class: "note", role: "alert" }, note),
   );
 }
@@ -54,23 +55,69 @@ function occasion({ movie, cinema, auditorium, starts_at }) {
   ];
 }
 
-function actions({ status, showtime_id, showtime }, { ask }) {
+function givenBack({ seats, cancelled_seats }, refund) {
+  const isPart = cancelled_seats.length > 0 && !same(refund.seats, seats);
+  const what = isPart ? `${refund.seats.join(", ")} given back, ` : "";
+  const words = `${what}${money(refund.amount)} ${REFUND[refund.status]}`;
+  return h("p", { class: "facts given-back", "data-refund": refund.status }, words);
+}
+
+function same(some, others) {
+  return some.length === others.length && some.every((seat) => others.includes(seat));
+}
+
+function actions(booking, { ask }) {
+  const { status, showtime_id } = booking;
   const isOpen = status === "pending" || status === "paying";
-  const isToCome = Date.parse(showtime.starts_at) > Date.now();
+  const isRefundable = status === "confirmed" && Date.parse(booking.refundable_until) > Date.now();
   return [
     isOpen && h("a", { class: "button small primary", href: `/showtimes/${showtime_id}` }, "Go on"),
-    (status === "pending" || (status === "confirmed" && isToCome)) &&
+    (status === "pending" || isRefundable) &&
       h("button", { class: "button small plain", "data-action": "cancel", onclick: ask }, "Cancel"),
   ];
 }
 
-function question(status, { cancel, keep }) {
-  const words =
-    status === "confirmed" ? "Give the seats back for a refund?" : "Give the seats back?";
-  const yes = { class: "button small danger", "data-action": "confirm-cancel", onclick: cancel };
-  return [
-    h("p", {}, words),
+/** Which seats go back, and what for; an unpaid booking goes whole. */
+function question(booking, { chosen, choose, cancel, keep }) {
+  const isPaid = booking.status === "confirmed";
+  const yes = {
+    class: "button small danger",
+    "data-action": "confirm-cancel",
+    disabled: !chosen.length,
+    onclick: cancel,
+  };
+  return h(
+    "div",
+    { class: "give-back", role: "group", "aria-label": "Give seats back" },
+    isPaid && booking.seats.length > 1 && seatChoice(booking, chosen, choose),
+    h("p", {}, isPaid ? sum(booking, chosen) : "Give the seats back?"),
     h("button", yes, "Yes, cancel"),
     h("button", { class: "button small plain", "data-action": "keep", onclick: keep }, "Keep"),
-  ];
+  );
+}
+
+function seatChoice({ seats }, chosen, choose) {
+  return h(
+    "fieldset",
+    { class: "seat-choice" },
+    h("legend", {}, "Which seats do you give back?"),
+    seats.map((seat) =>
+      h(
+        "label",
+        { "data-key": seat },
+        h("input", {
+          type: "checkbox",
+          "data-give-back": seat,
+          props: { checked: chosen.includes(seat) },
+          onchange: () => choose(seat),
+        }),
+        seat,
+      ),
+    ),
+  );
+}
+
+function sum({ prices }, chosen) {
+  if (!chosen.length) return "Choose at least one seat.";
+  return `You get ${money(total(chosen.map((seat) => prices[seat])))} back.`;
 }

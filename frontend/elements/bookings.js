@@ -11,7 +11,7 @@ const REFRESH = 4_000; // ms between looks at a payment or refund that is on its
 /** My bookings, newest first, with what can still be done about each. */
 class BookingsPage extends View {
   static watches = ["bookings", "session"];
-  #asking = null; // the booking whose cancelling waits for a yes
+  #asking = null; // {id, seats}: what of which booking waits for a yes to be given back
   #note = null; // {id, text}: what was refused, beside its booking
   #reader = null; // whose bookings were read
   #timer = 0;
@@ -57,26 +57,35 @@ class BookingsPage extends View {
   }
 
   #card(booking) {
-    const { id } = booking;
+    const { id, seats } = booking;
     return bookingCard(booking, {
-      isAsking: this.#asking === id,
+      chosen: this.#asking?.id === id ? this.#asking.seats : null,
       note: this.#note?.id === id ? this.#note.text : "",
-      ask: () => this.#ask(id),
+      ask: () => this.#ask({ id, seats }),
+      choose: (seat) => this.#choose(seat),
       keep: () => this.#ask(null),
-      cancel: () => this.#cancel(id),
+      cancel: () => this.#cancel(booking),
     });
   }
 
-  #ask(id) {
-    this.#asking = id;
+  #ask(asking) {
+    this.#asking = asking;
     this.#note = null;
     this.refresh();
   }
 
-  async #cancel(id) {
+  #choose(seat) {
+    const { id, seats } = this.#asking;
+    const isChosen = seats.includes(seat);
+    this.#ask({ id, seats: isChosen ? seats.filter((other) => other !== seat) : [...seats, seat] });
+  }
+
+  async #cancel({ id, seats: all }) {
+    const { seats } = this.#asking;
+    const some = seats.length < all.length ? `?seats=${seats.join(",")}` : "";
     this.#ask(null);
     try {
-      await api.delete(`/bookings/${id}`);
+      await api.delete(`/bookings/${id}${some}`);
     } catch (problem) {
       this.#note = { id, text: refusal(problem) };
     }

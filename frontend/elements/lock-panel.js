@@ -100,11 +100,12 @@ function lapsed({ why, seats }, hall) {
     h(
       "div",
       { class: "actions" },
-      h(
-        "button",
-        { id: "relock", class: "button primary", onclick: () => seatLock.lock(seats) },
-        "Lock them again",
-      ),
+      hall.showtime.status === "open" &&
+        h(
+          "button",
+          { id: "relock", class: "button primary", onclick: () => seatLock.lock(seats) },
+          "Lock them again",
+        ),
       h(
         "button",
         { class: "button plain", onclick: () => store.set({ lapse: null }) },

@@ -3,6 +3,7 @@ import { icon } from "../icons.js";
 import { money } from "../money.js";
 import { clock, longDay } from "../times.js";
 import { h } from "../view.js";
+import "./ticket-code.js";
 
 /** The happy end: a ticket. */
 export function bookedPanel({ hall: { showtime }, checkout: { booking } }) {
@@ -22,6 +23,7 @@ export function bookedPanel({ hall: { showtime }, checkout: { booking } }) {
         booking.seats.map((seat) => h("b", {}, seat)),
       ),
       h("p", { class: "ticket-foot" }, h("span", {}, "Paid"), h("b", {}, money(booking.amount))),
+      h("ticket-code", { "data-key": booking.id, "data-booking": booking.id }),
     ),
     h(
       "div",

@@ -1,4 +1,4 @@
-"""Bookings: POST /api/bookings, …/{id}/pay, DELETE …/{id}, and reading one's own."""
+"""Bookings: POST /api/bookings, …/{id}/pay, and reading one's own."""
 
 import json
 from collections.abc import Awaitable, Callable
@@ -16,6 +16,7 @@ from server.api.seats import Seats
 from server.auth.guards import Guards
 from server.booking import Booking, BookingStatus
 from server.bookings import BookingSaga
+from server.cancellations import Cancellations
 from server.catalogue import Showtime
 from server.detached import Detached
 from server.errors import RowlockError
@@ -41,11 +42,13 @@ class BookingRoutes:
     def __init__(
         self,
         saga: BookingSaga,
+        cancellations: Cancellations,
         idempotent: IdempotentRequests,
         detached: Detached,
         guards: Guards,
     ) -> None:
         self._saga = saga
+        self._cancellations = cancellations
         self._idempotent = idempotent
         self._detached = detached
         self._guards = guards
@@ -57,7 +60,6 @@ class BookingRoutes:
             Route("/api/bookings", signed_in(self.create), methods=["POST"]),
             Route("/api/bookings", signed_in(self.list_mine), methods=["GET"]),
             Route("/api/bookings/{id}", signed_in(self.show), methods=["GET"]),
-            Route("/api/bookings/{id}", signed_in(self.cancel), methods=["DELETE"]),
             Route("/api/bookings/{id}/pay", signed_in(self.pay), methods=["POST"]),
         ]
 
@@ -84,11 +86,6 @@ class BookingRoutes:
 
         return await self._once(request, caller, "pay", key, body, work)
 
-    async def cancel(self, request: Request, identity: Identity) -> Response:
-        caller = Caller(identity.user_id, request_id_of(request))
-        work = self._saga.cancel(caller, path_id(request, "id"))
-        return JSONResponse(await self._answer(await self._detached.run(work)))
-
     async def show(self, request: Request, identity: Identity) -> Response:
         caller = Caller(identity.user_id, request_id_of(request))
         return JSONResponse(
@@ -103,12 +100,15 @@ class BookingRoutes:
         return page(
             found,
             asked.limit,
-            lambda item: booking_json(*item),
+            lambda item: self._json(*item),
             lambda item: (to_ms(item[0].created_at), item[0].id),
         )
 
     async def _answer(self, booking: Booking) -> dict[str, Any]:
-        return {"booking": booking_json(booking, await self._saga.showtime_of(booking))}
+        return {"booking": self._json(booking, await self._saga.showtime_of(booking))}
+
+    def _json(self, booking: Booking, showtime: Showtime) -> dict[str, Any]:
+        return own_booking_json(booking, showtime, self._cancellations)
 
     async def _once(
         self,
@@ -138,18 +138,32 @@ class BookingRoutes:
         return JSONResponse(answer.body, answer.status, headers, media_type)
 
 
+def own_booking_json(
+    booking: Booking, showtime: Showtime, cancellations: Cancellations
+) -> dict[str, Any]:
+    """A booking for whom it belongs to: with what may still be done about it."""
+    until = cancellations.refundable_until(showtime)
+    return booking_json(booking, showtime) | {"refundable_until": rfc3339(until)}
+
+
 def booking_json(booking: Booking, showtime: Showtime) -> dict[str, Any]:
     movie, cinema, auditorium = showtime.movie, showtime.cinema, showtime.auditorium
     return {
         "id": booking.id,
         "showtime_id": booking.showtime_id,
         "seats": booking.seats,
+        "cancelled_seats": booking.cancelled_seats,
         "status": booking.status,
         "amount": booking.amount.as_json(),
+        "prices": {seat: booking.price_of([seat]).as_json() for seat in booking.seats},
         "expires_at": rfc3339(booking.expires_at),
         "expires_in_ms": booking.remaining_ms,
         "created_at": rfc3339(booking.created_at),
         "refund": booking.refund,
+        "refunds": [
+            {"seats": refund.seats, "amount": refund.amount.as_json(), "status": refund.status}
+            for refund in booking.refunds
+        ],
         "showtime": {
             "movie": {"id": movie.id, "title": movie.title, "accent": movie.accent},
             "cinema": {

@@ -1,11 +1,14 @@
-"""GET /health (are the stores there?) and /health/live (does this process answer?)."""
+"""GET /health (are the stores there?), /health/live (does this process answer?), /metrics."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 
+from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+
+from server.metrics import Metrics
 
 _CHECK_SECONDS = 2.0
 
@@ -14,14 +17,16 @@ Check = Callable[[], Awaitable[object]]
 
 
 class HealthRoutes:
-    def __init__(self, checks: Mapping[str, Check]) -> None:
+    def __init__(self, checks: Mapping[str, Check], metrics: Metrics) -> None:
         self._checks = checks
+        self._metrics = metrics
 
     @property
     def routes(self) -> list[Route]:
         return [
             Route("/health", self.health, methods=["GET"]),
             Route("/health/live", self.live, methods=["GET"]),
+            Route("/metrics", self.metrics, methods=["GET"]),
         ]
 
     async def health(self, request: Request) -> Response:
@@ -37,6 +42,9 @@ class HealthRoutes:
 
     async def live(self, request: Request) -> Response:
         return JSONResponse({"status": "ok"})
+
+    async def metrics(self, request: Request) -> Response:
+        return Response(self._metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
 
 async def _check(check: Check) -> bool:

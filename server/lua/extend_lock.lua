@@ -4,7 +4,7 @@ extend_lock: give a live lock a fresh deadline, a limited number of times. A rep
 operation answers as the first run did.
 KEYS: meta_key locks_key deadlines_key log_key channel
 ARGV: showtime user ttl_ms max_extensions operation request_id
-Returns: ok (lock) | lapsed | extension_limit | closed | rebuild
+Returns: ok (logged, lock) | lapsed | extension_limit | closed | rebuild
 Emits: seat.locked
 ]]
 --- @include now
@@ -23,10 +23,11 @@ if lock.extensions >= tonumber(max_extensions) then return { 'extension_limit' }
 
 lock.deadline, lock.extensions, lock.operation = time + ttl_ms, lock.extensions + 1, operation
 save_lock(locks_key, deadlines_key, showtime, lock)
-announce(meta_key, log_key, channel, { time = time, showtime = showtime, request_id = request_id }, {
+local change = { time = time, showtime = showtime, request_id = request_id }
+local logged = announce(meta_key, log_key, channel, change, {
   {
     type = 'seat.locked', seats = lock.seats, expires_at = lock.deadline,
     actor = user, owner = user, lock = lock.id,
   },
 })
-return lock_reply(lock, time)
+return lock_reply(lock, time, logged)

@@ -4,7 +4,7 @@ lock_seats: lock seats for one user, all or nothing; they join the user's lock i
 Whatever lapsed lock stands in the way is released first, whole.
 KEYS: seats_key meta_key locks_key deadlines_key log_key channel
 ARGV: showtime user lock_id ttl_ms max_seats request_id wanted...
-Returns: ok (lock) | unavailable (now, then seat, state, retry_ms each) | seat_limit (limit) | closed | rebuild
+Returns: ok (logged, lock) | unavailable (now, then seat, state, retry_ms each) | seat_limit (limit) | closed | rebuild
 Emits: seat.released seat.locked
 ]]
 --- @include now
@@ -41,7 +41,7 @@ for i, seat in ipairs(wanted) do
       fresh[#fresh + 1] = seat
     end
   elseif kind == 'c' then
-    local deadline = redis.call('HGET', locks_key, 'b:' .. holder):match('^%S+ (%d+)')
+    local deadline = (redis.call('HGET', locks_key, 'b:' .. holder) or '- 0'):match('^%S+ (%d+)')
     refuse(seat, 'locked', math.max(0, deadline - time))
   elseif kind ~= 'l' then
     refuse(seat, kind == 'b' and 'booked' or 'blocked', -1)
@@ -65,5 +65,6 @@ save_lock(locks_key, deadlines_key, showtime, mine)
 events[#events + 1] = {
   type = 'seat.locked', seats = fresh, expires_at = mine.deadline, actor = user, owner = user, lock = mine.id,
 }
-announce(meta_key, log_key, channel, { time = time, showtime = showtime, request_id = request_id }, events)
-return lock_reply(mine, time)
+local change = { time = time, showtime = showtime, request_id = request_id }
+local logged = announce(meta_key, log_key, channel, change, events)
+return lock_reply(mine, time, logged)

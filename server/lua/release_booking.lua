@@ -1,8 +1,9 @@
 #!lua
 --[[
 release_booking: free the seats (none named: those of its checkout, if that is past its deadline)
-that still carry this booking's id, claimed or booked. A repeat changes nothing. For an hour it is remembered that the booking has
-ended: whoever still believes in it and comes late must not take the seats back.
+that still carry this booking's id, claimed or booked. A repeat changes nothing. For an hour it is
+remembered that the booking has ended: whoever still believes in it and comes late must not take the
+seats back.
 KEYS: seats_key meta_key locks_key checkouts_key log_key channel ended_key
 ARGV: showtime booking reason actor request_id wanted...
 Returns: ok (freed seats) | rebuild
@@ -17,7 +18,8 @@ if #wanted == 0 then
   local record = redis.call('HGET', locks_key, 'b:' .. booking)
   if record and tonumber(record:match('^%S+ (%d+)')) > now() then return { 'ok' } end
 end
-redis.call('SET', ended_key, reason, 'PX', 3600000)
+redis.call('HSET', ended_key, '*', reason)
+redis.call('PEXPIRE', ended_key, 3600000)
 local in_checkout = close_checkout(locks_key, checkouts_key, showtime, booking)
 local freed, reply = {}, { 'ok' }
 for _, seat in ipairs(#wanted > 0 and wanted or in_checkout) do

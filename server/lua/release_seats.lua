@@ -4,7 +4,7 @@ release_seats: take seats (none named: all) out of the user's own lock. Seats th
 left alone. A repeat of the same operation answers as the first run did.
 KEYS: seats_key meta_key locks_key deadlines_key log_key channel operation_key
 ARGV: showtime user request_id wanted...
-Returns: ok (released seats joined by commas, then the rest of the lock) | rebuild
+Returns: ok (released seats joined by commas, logged, the rest of the lock) | rebuild
 Emits: seat.released
 ]]
 --- @include now
@@ -18,11 +18,11 @@ Emits: seat.released
 if redis.call('HEXISTS', meta_key, 'epoch') == 0 then return { 'rebuild' } end
 local time = now()
 local change = { time = time, showtime = showtime, request_id = request_id }
-local lock = load_lock(locks_key, user)
+local lock, logged = load_lock(locks_key, user), {}
 local released = redis.call('GET', operation_key)
 if not released and lock and lock.deadline <= time then
   local event = lapse_lock(seats_key, locks_key, deadlines_key, showtime, lock)
-  announce(meta_key, log_key, channel, change, { event })
+  logged = announce(meta_key, log_key, channel, change, { event })
 elseif not released and lock then
   local dropped = {}
   for _, seat in ipairs(#wanted > 0 and wanted or lock.seats) do dropped[seat] = true end
@@ -32,11 +32,11 @@ elseif not released and lock then
   if #seats > 0 then
     free_seats(seats_key, seats)
     save_lock(locks_key, deadlines_key, showtime, lock)
-    announce(meta_key, log_key, channel, change, {
+    logged = announce(meta_key, log_key, channel, change, {
       { type = 'seat.released', reason = 'released', seats = seats, actor = user, owner = user, lock = lock.id },
     })
   end
 end
-local reply = lock_reply(lock, time)
+local reply = lock_reply(lock, time, logged)
 table.insert(reply, 2, released or '')
 return reply

@@ -4,7 +4,7 @@ revoke_seats: take seats out of whatever locks they are in, on an administrator'
 bookings are left alone.
 KEYS: seats_key meta_key locks_key deadlines_key log_key channel
 ARGV: showtime actor request_id wanted...
-Returns: ok (revoked seats) | rebuild
+Returns: ok (logged, revoked seats) | rebuild
 Emits: seat.released
 ]]
 --- @include now
@@ -14,7 +14,7 @@ Emits: seat.released
 --- @include drop_seats
 --- @include announce
 if redis.call('HEXISTS', meta_key, 'epoch') == 0 then return { 'rebuild' } end
-local by_user, events, reply = {}, {}, { 'ok' }
+local by_user, events, reply = {}, {}, { 'ok', {} }
 local states = redis.call('HMGET', seats_key, unpack(wanted))
 for i, seat in ipairs(wanted) do
   local user = (states[i] or ''):match('^l:(.+)$')
@@ -35,6 +35,6 @@ for user, dropped in pairs(by_user) do
 end
 if #events > 0 then
   local change = { time = now(), showtime = showtime, request_id = request_id }
-  announce(meta_key, log_key, channel, change, events)
+  reply[2] = announce(meta_key, log_key, channel, change, events)
 end
 return reply

@@ -7,13 +7,15 @@ changed one is found.
 import hashlib
 import json
 from collections.abc import AsyncIterator, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from server.models import rfc3339
 from server.repo.mongo import Database, Document
 
 GENESIS = "0" * 64
+SYSTEM = "system"
+"""The actor of what nobody did."""
 
 
 class AuditLogRepo:
@@ -53,8 +55,27 @@ class AuditLogRepo:
         query = where.as_filter()
         if before is not None:
             query["n"] = {"$lt": before}
-        rows: list[Document] = await self._rows.find(query).sort("n", -1).to_list(limit)
+        rows: list[Document] = await self._rows.find(query).sort("n", -1).limit(limit).to_list()
         return rows
+
+    async def after(self, n: int, limit: int) -> list[Document]:
+        """Return entries oldest first, those with a number above `n`.
+
+        Whoever goes on from the last one misses none: entries are added in the order of their
+        numbers, and a majority-committed read sees the beginning of that order, without holes.
+        """
+        newer = self._rows.find({"n": {"$gt": n}}).sort("n", 1)
+        rows: list[Document] = await newer.limit(limit).to_list()
+        return rows
+
+    async def head(self) -> int:
+        """Return the number of the newest entry; 0 when there is none."""
+        newest = await self._rows.find_one({}, {"_id": 0, "n": 1}, sort=[("n", -1)])
+        return int(newest["n"]) if newest else 0
+
+    async def number_of(self, entry_id: str) -> int | None:
+        row = await self._rows.find_one({"_id": entry_id}, {"n": 1})
+        return int(row["n"]) if row else None
 
 
 class AuditQuery:
@@ -72,7 +93,7 @@ class AuditQuery:
     ) -> None:
         self._exact = {
             "action": action,
-            "actor.id": actor,
+            "actor" if actor == SYSTEM else "actor.id": actor,
             "target.showtime_id": showtime,
             "target.booking_id": booking,
         }
@@ -80,8 +101,13 @@ class AuditQuery:
 
     def as_filter(self) -> Document:
         query: Document = {name: value for name, value in self._exact.items() if value is not None}
-        span = {operator: at for operator, at in self._span.items() if at is not None}
+        span = {name: _whole_ms(at) for name, at in self._span.items() if at is not None}
         return query | ({"at": span} if span else {})
+
+
+def _whole_ms(moment: datetime) -> datetime:
+    """Round up, because entries keep whole milliseconds; the driver would round down."""
+    return moment + timedelta(microseconds=-moment.microsecond % 1000)
 
 
 def digest(entry: Document) -> str:

@@ -3,16 +3,17 @@
 A booking owns its seats while it has `claims`; the unique index on (showtime_id, claims) is the
 last guard against a double sale. Every change is a compare-and-set on the status, adds its entry to
 the timeline in the same update, and flags what must follow: `audit_due` (copy the timeline to the
-audit log) and `seats_due` (make Redis show it). Deadlines are judged by MongoDB's clock.
+audit log), `seats_due` (make Redis show it), `refund_due` (give money back) and `notices` (tell the
+buyer). Deadlines are judged by MongoDB's clock.
 """
 
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Literal
 
-from server.booking import Booking, BookingStatus, TimelineEntry
-from server.models import Money, to_ms
+from server.booking import Booking, BookingStatus, CancelledBy, Refund, TimelineEntry
+from server.repo.booking_rows import booking_of, booking_row, claim_of, entry_row, refund_row
 from server.repo.mongo import Database, Document, DuplicateKeyError, ReturnDocument, is_duplicate_of
 from server.repo.seat_answers import Claim
 
@@ -22,6 +23,7 @@ PAY_SECONDS = 15
 _DEADLINE = {"pending": "expires_at", "paying": "pay_by"}
 _OVERDUE = {"$expr": {"$lte": ["$expires_at", "$$NOW"]}}
 _IN_TIME = {"$expr": {"$gt": ["$expires_at", "$$NOW"]}}
+_LONG_AGO = datetime.fromtimestamp(0, UTC)
 
 
 Entries = Sequence[TimelineEntry]
@@ -41,23 +43,7 @@ class BookingRepo:
         Raises SeatsClaimed.
         """
         try:
-            await self._rows.insert_one(
-                {
-                    "_id": booking.id,
-                    "showtime_id": booking.showtime_id,
-                    "user_id": booking.user_id,
-                    "seats": booking.seats,
-                    "claims": booking.seats,
-                    "status": booking.status,
-                    "amount": booking.amount.as_json(),
-                    "created_at": booking.created_at,
-                    "updated_at": booking.created_at,
-                    "expires_at": booking.expires_at,
-                    "timeline": [_document(entry) | {"at": booking.created_at}],
-                    "audit_due": True,
-                    "seats_due": True,
-                }
-            )
+            await self._rows.insert_one(booking_row(booking, entry))
         except DuplicateKeyError as error:
             if is_duplicate_of(error, "claims"):
                 raise SeatsClaimed from error
@@ -93,13 +79,22 @@ class BookingRepo:
         """Return what is claimed of a showtime, or which bookings claim some of `seats`."""
         claimed: Document = {"$exists": True} if seats is None else {"$in": list(seats)}
         rows = self._rows.find({"showtime_id": showtime_id, "claims": claimed})
-        return [claim_of(_booking(row)) async for row in rows]
+        return [claim_of(booking_of(row)) async for row in rows]
 
     async def sold(self) -> Counter[str]:
         """Return currency -> minor units of all confirmed bookings."""
         total: Counter[str] = Counter()
         async for row in self._rows.find({"status": "confirmed"}, {"amount": 1}):
             total[row["amount"]["currency"]] += row["amount"]["minor"]
+        return total
+
+    async def to_give_back(self) -> Counter[str]:
+        """Return currency -> minor units of all refunds that are due."""
+        total: Counter[str] = Counter()
+        async for row in self._rows.find({"refund_due": True}, {"refunds": 1}):
+            for refund in row["refunds"]:
+                if refund["status"] == "due":
+                    total[refund["amount"]["currency"]] += refund["amount"]["minor"]
         return total
 
     async def intents_under_way(self) -> list[str]:
@@ -128,7 +123,30 @@ class BookingRepo:
         return await self._read({"seats_due": True}, limit=limit)
 
     async def refund_due(self, limit: int) -> list[Booking]:
-        return await self._read({"refund": "due"}, limit=limit)
+        """Return bookings with money to give back, unless it was tried just now."""
+        due = {"refund_due": True, "$expr": {"$lte": ["$refund_at", "$$NOW"]}}
+        return await self._read(due, limit=limit, order={"refund_at": 1})
+
+    async def notices_due(self, limit: int) -> list[Booking]:
+        """Return bookings whose buyer is to be told something, oldest first."""
+        return await self._read({"notices": {"$gt": ""}}, limit=limit, order={"created_at": 1})
+
+    async def standing(self, showtime_id: str, limit: int) -> list[Booking]:
+        """Return bookings of a showtime that could be cancelled now."""
+        alive: Document = {"claims": {"$exists": True}, "status": {"$in": ["pending", "confirmed"]}}
+        return await self._read({"showtime_id": showtime_id, **alive}, limit=limit)
+
+    async def count_claiming(self, showtime_id: str) -> int:
+        """Return how many bookings own seats of a showtime."""
+        found: int = await self._rows.count_documents(
+            {"showtime_id": showtime_id, "claims": {"$exists": True}}
+        )
+        return found
+
+    async def of_intent(self, intent_id: str) -> Booking | None:
+        """Return the booking whose latest payment this is."""
+        rows = await self._read({"intent_id": intent_id}, limit=1)
+        return rows[0] if rows else None
 
     # -- changing: each returns the booking as it is now, or None when it was not as expected ---
 
@@ -142,12 +160,20 @@ class BookingRepo:
             entries,
             status="paying",
             intent_id=intent_id,
+            attempts=0,
             computed={"pay_by": deadline},
         )
 
     async def confirm(self, booking: Booking, entries: Entries) -> Booking | None:
         """paying -> confirmed: the sale."""
-        return await self._move(_paying(booking), entries, status="confirmed", seats_due=True)
+        return await self._move(
+            _paying(booking),
+            entries,
+            status="confirmed",
+            seats_due=True,
+            attempts=0,
+            notices=["confirmed"],
+        )
 
     async def decline(self, booking: Booking, entries: Entries) -> Booking | None:
         """paying -> pending: nothing was captured, another attempt may come."""
@@ -163,20 +189,74 @@ class BookingRepo:
             {"_id": booking.id, "status": "pending", **_OVERDUE}, entries, "expired"
         )
 
-    async def cancel(self, booking: Booking, entries: Entries) -> Booking | None:
-        """pending | confirmed -> cancelled; a confirmed one becomes due for a refund."""
-        refund = {"refund": "due"} if booking.status == "confirmed" else {}
-        where = {"_id": booking.id, "status": booking.status}
-        return await self._end(where, entries, "cancelled", **refund)
+    async def cancel(
+        self, booking: Booking, reason: CancelledBy, entries: Entries
+    ) -> Booking | None:
+        """pending | confirmed -> cancelled; what was paid becomes due for a refund."""
+        due: Document = {}
+        if booking.status == "confirmed":
+            key = f"refund:{booking.id}"
+            due = _due(Refund(key, booking.amount, booking.seats, reason))
+        return await self._end(_unchanged(booking), entries, "cancelled", computed=due)
 
-    async def refunded(self, booking: Booking, entries: Entries) -> Booking | None:
-        return await self._move({"_id": booking.id, "refund": "due"}, entries, refund="done")
+    async def give_back(
+        self, booking: Booking, seats: Sequence[str], reason: CancelledBy, entries: Entries
+    ) -> Booking | None:
+        """Take some seats, not all, out of a confirmed booking; their price becomes due."""
+        kept = [seat for seat in booking.seats if seat not in seats]
+        assert kept, "that is to cancel it"
+        key = f"refund:{booking.id}:{len(booking.refunds)}"
+        return await self._move(
+            {**_unchanged(booking), "status": "confirmed"},
+            entries,
+            seats=kept,
+            claims=kept,
+            cancelled_seats=[*booking.cancelled_seats, *seats],
+            amount=booking.price_of(kept).as_json(),
+            seats_due=True,
+            computed=_due(Refund(key, booking.price_of(seats), list(seats), reason)),
+        )
+
+    async def refunded(self, booking: Booking, number: int, entries: Entries) -> Booking | None:
+        """The money of its refund of that number was given back."""
+        key = booking.refunds[number].key
+        is_this = {"$eq": ["$$refund.key", {"$literal": key}]}
+        done = {"$mergeObjects": ["$$refund", {"status": "done"}]}
+        refunds = {
+            "$map": {
+                "input": "$refunds",
+                "as": "refund",
+                "in": {"$cond": [is_this, done, "$$refund"]},
+            }
+        }
+        notices = {"$concatArrays": [{"$ifNull": ["$notices", []]}, [f"refund-{number}"]]}
+        return await self._move(
+            {"_id": booking.id, f"refunds.{number}.status": "due"},
+            entries,
+            attempts=0,
+            computed={"refunds": refunds, "notices": notices},
+            then={"refund_due": {"$in": ["due", "$refunds.status"]}},
+        )
+
+    async def postpone(
+        self, booking: Booking, deadline: Literal["pay_by", "refund_at"], seconds: int, es: Entries
+    ) -> Booking | None:
+        """What the provider would not do is tried again in so many seconds."""
+        again = {"$dateAdd": {"startDate": "$$NOW", "unit": "second", "amount": seconds}}
+        where: Document = {**_unchanged(booking), "attempts": {"$in": [booking.attempts]}}
+        if not booking.attempts:
+            where["attempts"]["$in"].append(None)
+        return await self._move(
+            where, es, attempts=booking.attempts + 1, computed={deadline: again}
+        )
+
+    async def noticed(self, booking_id: str, notice: str) -> None:
+        """The buyer was told."""
+        await self._rows.update_one({"_id": booking_id}, {"$pull": {"notices": notice}})
 
     async def seats_shown(self, booking: Booking) -> bool:
         """Redis shows this booking as it is: nothing is due. False when it has moved on."""
-        result = await self._rows.update_one(
-            {"_id": booking.id, "status": booking.status}, {"$unset": {"seats_due": ""}}
-        )
+        result = await self._rows.update_one(_unchanged(booking), {"$unset": {"seats_due": ""}})
         return bool(result.matched_count)
 
     async def audited(self, booking: Booking) -> None:
@@ -200,11 +280,15 @@ class BookingRepo:
         *,
         free: bool = False,
         computed: Document | None = None,
+        then: Document | None = None,
         **values: Any,
     ) -> Booking | None:
-        """Compare-and-set: where `where` holds, set `values`, add `entries`, flag the audit."""
+        """Compare-and-set: where `where` holds, set `values`, add `entries`, flag the audit.
+
+        `computed` are expressions over the document as it was, `then` over what it has become.
+        """
         added = [
-            {"$mergeObjects": [{"$literal": _document(entry)}, {"at": "$$NOW"}]}
+            {"$mergeObjects": [{"$literal": entry_row(entry)}, {"at": "$$NOW"}]}
             for entry in entries
         ]
         stages: list[Document] = [
@@ -212,18 +296,20 @@ class BookingRepo:
                 "$set": {
                     **{name: {"$literal": value} for name, value in values.items()},
                     **(computed or {}),
-                    "audit_due": True,
+                    **({"audit_due": True} if entries else {}),
                     "updated_at": "$$NOW",
                     "timeline": {"$concatArrays": ["$timeline", added]},
                 }
             }
         ]
+        if then:
+            stages.append({"$set": then})
         if free:
             stages.append({"$unset": "claims"})
         row = await self._rows.find_one_and_update(
             where, stages, return_document=ReturnDocument.AFTER
         )
-        return _booking(row) if row else None
+        return booking_of(row) if row else None
 
     async def _read(
         self, where: Document, *, limit: int, order: Document | None = None
@@ -237,46 +323,24 @@ class BookingRepo:
                 {"$set": {"updated_at": "$$NOW"}},
             ]
         )
-        return [_booking(row) async for row in rows]
+        return [booking_of(row) async for row in rows]
 
 
-def claim_of(booking: Booking) -> Claim:
-    return Claim(
-        booking_id=booking.id,
-        user_id=booking.user_id,
-        seats=booking.seats,
-        booked=booking.status == "confirmed",
-        expires_at=to_ms(booking.expires_at),
-    )
+def _unchanged(booking: Booking) -> Document:
+    """Match the booking while nobody has moved it on."""
+    return {"_id": booking.id, "status": booking.status, "seats": booking.seats}
+
+
+def _due(refund: Refund) -> Document:
+    """Return what makes a refund due: another one may be given back at this very moment."""
+    before = {"$ifNull": ["$refunds", []]}
+    return {
+        "refunds": {"$concatArrays": [before, [{"$literal": refund_row(refund)}]]},
+        "refund_due": True,
+        "refund_at": _LONG_AGO,
+        "attempts": 0,
+    }
 
 
 def _paying(booking: Booking) -> Document:
     return {"_id": booking.id, "status": "paying", "intent_id": booking.intent_id}
-
-
-def _document(entry: TimelineEntry) -> Document:
-    return {
-        "action": entry.action,
-        "outcome": entry.outcome,
-        "actor_id": entry.actor_id,
-        "request_id": entry.request_id,
-        "detail": entry.detail,
-    }
-
-
-def _booking(row: Document) -> Booking:
-    return Booking(
-        id=row["_id"],
-        showtime_id=row["showtime_id"],
-        user_id=row["user_id"],
-        seats=row["seats"],
-        status=row["status"],
-        amount=Money(**row["amount"]),
-        created_at=row["created_at"],
-        expires_at=row["expires_at"],
-        remaining_ms=max(0, to_ms(row["expires_at"]) - to_ms(row["updated_at"])),
-        claims="claims" in row,
-        intent_id=row.get("intent_id"),
-        refund=row.get("refund"),
-        timeline=[TimelineEntry(**entry) for entry in row["timeline"]],
-    )

@@ -88,6 +88,27 @@ class ClaimStore:
             request_id=request_id,
         )
 
+    async def give_back(
+        self,
+        showtime_id: str,
+        booking_id: str,
+        seats: Sequence[str],
+        *,
+        actor_id: str = "",
+        request_id: str = "",
+    ) -> list[str]:
+        """Free some seats of a booking that keeps others; returns those that carried its id."""
+        return await self._run(
+            "return_seats",
+            showtime_id,
+            seats,
+            showtime=showtime_id,
+            booking=booking_id,
+            reason="cancelled",
+            actor=actor_id,
+            request_id=request_id,
+        )
+
     async def due_checkouts(self, partition: int, limit: int) -> list[tuple[str, str]]:
         """Return (showtime, booking) of checkouts past their deadline, oldest first."""
         queue = {"queue_key": partition_keys(partition)["checkouts_key"]}

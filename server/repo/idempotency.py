@@ -1,13 +1,12 @@
 """Collection `idempotency`: the first answer to each Idempotency-Key, for 72 hours."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
-from server.repo.mongo import Database, DuplicateKeyError
+from server.repo.mongo import Database, Document, DuplicateKeyError, ReturnDocument
 
-_LEASE = timedelta(seconds=90)
-"""After this long a first request that never finished is taken over by its repeat."""
+LEASE_SECONDS = 10
+"""After this long without a renewal the first request counts as dead, and a repeat takes over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +21,8 @@ Begun = Literal["mine", "running", "other_body"]
 
 
 class IdempotencyRepo:
+    """Leases are judged by MongoDB's clock."""
+
     def __init__(self, database: Database) -> None:
         self._rows = database["idempotency"]
 
@@ -30,35 +31,21 @@ class IdempotencyRepo:
 
         "mine": do the work, then `finish`. Otherwise the first answer, or why there is none.
         """
-        now = datetime.now(UTC)
-        row = {
-            "_id": key,
-            "fingerprint": fingerprint,
-            "created_at": now,
-            "locked_until": now + _LEASE,
-            "token": token,
-        }
         try:
-            await self._rows.insert_one(row)
-        except DuplicateKeyError:
-            return await self._repeat(key, fingerprint, token, now)
-        return "mine"
-
-    async def _repeat(
-        self, key: str, fingerprint: str, token: str, now: datetime
-    ) -> Begun | Answer:
-        row = await self._rows.find_one({"_id": key})
-        if row is None:  # it was abandoned in between
-            return "running"
+            row = await self._claim(key, fingerprint, token)
+        except DuplicateKeyError:  # two first ones at once: the other one was quicker
+            row = await self._claim(key, fingerprint, token)
+        if row["token"] == token:
+            return "mine"
         if row["fingerprint"] != fingerprint:
             return "other_body"
-        if "status" in row:
-            return Answer(row["status"], row["body"])
-        taken = await self._rows.update_one(
-            {"_id": key, "status": {"$exists": False}, "locked_until": {"$lt": now}},
-            {"$set": {"locked_until": now + _LEASE, "token": token}},
+        return Answer(row["status"], row["body"]) if "status" in row else "running"
+
+    async def renew(self, key: str, token: str) -> None:
+        """The work goes on: nobody is to take the key over."""
+        await self._rows.update_one(
+            {"_id": key, "token": token}, [{"$set": {"locked_until": _until()}}]
         )
-        return "mine" if taken.modified_count else "running"
 
     async def finish(self, key: str, token: str, answer: Answer) -> None:
         """Keep the answer, unless a repeat has taken the key over."""
@@ -70,3 +57,35 @@ class IdempotencyRepo:
     async def abandon(self, key: str, token: str) -> None:
         """Nothing was begun or nothing is known: let the next request try."""
         await self._rows.delete_one({"_id": key, "token": token, "status": {"$exists": False}})
+
+    async def _claim(self, key: str, fingerprint: str, token: str) -> Document:
+        """Make the row, or take over one whose lease is out; returns it as it stands then."""
+        asked, mine = {"$literal": fingerprint}, {"$literal": token}
+        dead = {
+            "$and": [
+                {"$eq": ["$fingerprint", asked]},
+                {"$eq": [{"$type": "$status"}, "missing"]},
+                {"$lt": ["$locked_until", "$$NOW"]},
+            ]
+        }
+        take = {"$or": [{"$eq": [{"$type": "$token"}, "missing"]}, dead]}
+        row: Document = await self._rows.find_one_and_update(
+            {"_id": key},
+            [
+                {
+                    "$set": {
+                        "fingerprint": {"$ifNull": ["$fingerprint", asked]},
+                        "created_at": {"$ifNull": ["$created_at", "$$NOW"]},
+                        "token": {"$cond": [take, mine, "$token"]},
+                        "locked_until": {"$cond": [take, _until(), "$locked_until"]},
+                    }
+                }
+            ],
+            upsert=True,
+            return_document=ReturnDocument.AFTER,
+        )
+        return row
+
+
+def _until() -> Document:
+    return {"$dateAdd": {"startDate": "$$NOW", "unit": "second", "amount": LEASE_SECONDS}}

@@ -19,6 +19,11 @@ INDEXES: dict[str, list[IndexModel]] = {
         IndexModel([("starts_at", ASCENDING), ("_id", ASCENDING)]),
         IndexModel([("movie_id", ASCENDING), ("starts_at", ASCENDING), ("_id", ASCENDING)]),
         IndexModel([("cinema_id", ASCENDING), ("starts_at", ASCENDING), ("_id", ASCENDING)]),
+        IndexModel(
+            [("status", ASCENDING)],
+            name="cancelled",
+            partialFilterExpression={"status": "cancelled"},
+        ),
     ],
     "bookings": [
         # The last guard against a double sale: no seat of a showtime is claimed by two bookings.
@@ -45,12 +50,30 @@ INDEXES: dict[str, list[IndexModel]] = {
             partialFilterExpression={"seats_due": True},
         ),
         IndexModel(
-            [("refund", ASCENDING)],
-            name="refund_due",
-            partialFilterExpression={"refund": "due"},
+            [("refund_at", ASCENDING)],
+            name="refunds_due",
+            partialFilterExpression={"refund_due": True},
+        ),
+        IndexModel(
+            [("notices", ASCENDING)],
+            name="notices_due",
+            partialFilterExpression={"notices": {"$gt": ""}},
+        ),
+        IndexModel(
+            [("intent_id", ASCENDING)],
+            name="intents",
+            partialFilterExpression={"intent_id": {"$gt": ""}},
+        ),
+    ],
+    "notifications": [
+        IndexModel(
+            [("status", ASCENDING), ("next_at", ASCENDING)],
+            name="notifications_due",
+            partialFilterExpression={"status": "due"},
         ),
     ],
     "idempotency": [IndexModel([("created_at", ASCENDING)], expireAfterSeconds=72 * 3600)],
+    "webhook_events": [IndexModel([("done_at", ASCENDING)], expireAfterSeconds=7 * 24 * 3600)],
     "audit_logs": [
         IndexModel([("n", ASCENDING)], unique=True),
         IndexModel([("action", ASCENDING), ("n", DESCENDING)]),

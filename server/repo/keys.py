@@ -72,7 +72,10 @@ def operation_key(showtime_id: str, operation: str) -> str:
 
 
 def ended_key(showtime_id: str, booking_id: str) -> str:
-    """Says that a booking's seats were released; kept as long as late news of it may come."""
+    """What ended of a booking: `*` all of it, or seats given back; each with the reason.
+
+    Kept as long as late news of it may come.
+    """
     return f"rowlock:{{{TAGS[partition_of(showtime_id)]}}}:ended:{booking_id}"
 
 

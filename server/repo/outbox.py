@@ -1,14 +1,15 @@
-"""Collection `audit_outbox`: acts that have no state document of their own (sign-in, admin).
+"""Collection `audit_outbox`: acts that have no state document of their own (sign-in, admin, seats).
 
 An act is written here before it is acknowledged; the audit relay takes it over.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from server.models import new_id
-from server.repo.mongo import Database, Document
+from server.repo.mongo import Database, Document, DuplicateKeyError
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,28 +24,43 @@ class AuditRecord:
     request_id: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What one write has brought: entries of the log, `rows`, without their place in the chain."""
+
+    id: str
+    rows: list[Document]
+
+
 class Outbox:
     def __init__(self, database: Database) -> None:
         self._rows = database["audit_outbox"]
 
-    async def add(self, record: AuditRecord) -> None:
-        """Store one act durably; returns once a majority has it."""
-        await self._rows.insert_one(
-            {
-                "_id": new_id("out"),
-                "at": datetime.now(UTC),
-                "action": record.action,
-                "outcome": record.outcome,
-                "actor": record.actor,
-                "target": record.target,
-                "detail": record.detail,
-                "request_id": record.request_id,
-            }
-        )
+    async def add(self, record: AuditRecord, record_id: str | None = None) -> None:
+        """Store one act durably; returns once a majority has it.
 
-    async def oldest(self, limit: int) -> list[Document]:
-        rows: list[Document] = await self._rows.find().sort("_id", 1).to_list(limit)
-        return rows
+        Under the same `record_id` it is one act, however often it is added.
+        """
+        row = {
+            "_id": record_id or new_id("out"),
+            "at": datetime.now(UTC),
+            "action": record.action,
+            "outcome": record.outcome,
+            "actor": record.actor,
+            "target": record.target,
+            "detail": record.detail,
+            "request_id": record.request_id,
+        }
+        with suppress(DuplicateKeyError):
+            await self._rows.insert_one(row)
+
+    async def add_all(self, rows: list[Document]) -> None:
+        """Store rows that are entries of the log already, in one write."""
+        await self._rows.insert_one({"_id": new_id("out"), "rows": rows})
+
+    async def oldest(self, limit: int) -> list[Waiting]:
+        documents = await self._rows.find().sort("_id", 1).to_list(limit)
+        return [Waiting(each["_id"], each.get("rows", [each])) for each in documents]
 
     async def remove(self, ids: list[str]) -> None:
         await self._rows.delete_many({"_id": {"$in": ids}})

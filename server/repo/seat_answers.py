@@ -81,13 +81,13 @@ def refuse(word: str, reply: list[Any]) -> NoReturn:
 
 
 def read_lock(showtime_id: str, user_id: str, reply: list[Any]) -> Lock | None:
-    """Read the answer of includes/lock_reply.lua: now, id, deadline, extensions, seats."""
-    return one_lock(showtime_id, user_id, reply) if len(reply) > 1 else None
+    """Read the answer of includes/lock_reply.lua: logged, now, id, deadline, extensions, seats."""
+    return one_lock(showtime_id, user_id, reply) if len(reply) > 2 else None
 
 
 def one_lock(showtime_id: str, user_id: str, reply: list[Any]) -> Lock:
     """The same where there must be a lock."""
-    now, lock_id, deadline, extensions, *seats = reply
+    _, now, lock_id, deadline, extensions, *seats = reply
     return Lock(
         id=lock_id,
         showtime_id=showtime_id,

@@ -1,8 +1,12 @@
 """The logs of the seat scripts: one Redis stream per partition, every event with who and why."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
+from server.models import from_ms
 from server.repo.keys import partition_keys
+from server.repo.mongo import Document
 from server.repo.redis import Redis, answer
 
 
@@ -23,6 +27,25 @@ class LogEntry:
     booking_id: str
     request_id: str
 
+    def as_row(self) -> Document:
+        """Return it as an entry of the audit log."""
+        target = {
+            "showtime_id": self.showtime_id,
+            "lock_id": self.lock_id,
+            "booking_id": self.booking_id,
+            "user_id": self.owner_id,
+        }
+        return {
+            "_id": self.id,
+            "at": from_ms(self.at),
+            "actor": self.actor_id,
+            "action": self.type,
+            "outcome": "ok",
+            "target": {name: value for name, value in target.items() if value},
+            "detail": {"seats": self.seats} | ({"reason": self.reason} if self.reason else {}),
+            "request_id": self.request_id,
+        }
+
 
 class SeatLog:
     def __init__(self, redis: Redis) -> None:
@@ -31,7 +54,7 @@ class SeatLog:
     async def read(self, partition: int, limit: int) -> list[LogEntry]:
         """Return up to `limit` entries that were not forgotten yet, oldest first."""
         rows = await answer(self._redis.xrange(partition_keys(partition)["log_key"], count=limit))
-        return [_entry(position, fields) for position, fields in rows]
+        return [log_entry(fields, position) for position, fields in rows]
 
     async def forget(self, partition: int, positions: list[str]) -> None:
         """Drop entries that are safe elsewhere."""
@@ -39,7 +62,8 @@ class SeatLog:
             await answer(self._redis.xdel(partition_keys(partition)["log_key"], *positions))
 
 
-def _entry(position: str, fields: dict[str, str]) -> LogEntry:
+def log_entry(fields: Mapping[str, Any], position: str = "") -> LogEntry:
+    """Read what includes/announce.lua has logged."""
     return LogEntry(
         position=position,
         id=fields["id"],

@@ -21,16 +21,26 @@ from server.repo.seat_answers import (
     read_lock,
     refuse,
 )
+from server.repo.seat_journal import SeatJournal
+from server.repo.seat_log import log_entry
 
 
 class SeatStore:
     def __init__(
-        self, redis: Redis, scripts: Scripts, *, ttl_seconds: float, max_seats_per_user: int
+        self,
+        redis: Redis,
+        scripts: Scripts,
+        *,
+        ttl_seconds: float,
+        max_seats_per_user: int,
+        journal: SeatJournal | None = None,
     ) -> None:
+        """What people do goes into `journal` before a method returns; None: only into Redis."""
         self._redis = redis
         self._scripts = scripts
         self._ttl_ms = round(ttl_seconds * 1000)
         self._max_seats = max_seats_per_user
+        self._journal = journal
 
     async def lock(
         self, showtime_id: str, user_id: str, seats: Sequence[str], request_id: str
@@ -50,6 +60,7 @@ class SeatStore:
             max_seats=self._max_seats,
             request_id=request_id,
         )
+        await self._record(reply[0])
         return one_lock(showtime_id, user_id, reply)
 
     async def extend(self, showtime_id: str, user_id: str, request_id: str) -> Lock:
@@ -64,6 +75,7 @@ class SeatStore:
             operation=secrets.token_hex(8),
             request_id=request_id,
         )
+        await self._record(reply[0])
         return one_lock(showtime_id, user_id, reply)
 
     async def release(
@@ -83,6 +95,7 @@ class SeatStore:
         )
         if word != "ok":
             refuse(word, reply)
+        await self._record(reply[1])
         released = reply[0].split(",") if reply[0] else []
         return released, read_lock(showtime_id, user_id, reply[1:])
 
@@ -90,8 +103,27 @@ class SeatStore:
         self, showtime_id: str, actor_id: str, seats: Sequence[str], request_id: str
     ) -> list[str]:
         """Take `seats` out of whosever locks; returns those that were locked."""
-        return await self._run(
+        logged, *revoked = await self._run(
             "revoke_seats",
+            showtime_id,
+            seats,
+            showtime=showtime_id,
+            actor=actor_id,
+            request_id=request_id,
+        )
+        await self._record(logged)
+        return revoked
+
+    async def close(self, showtime_id: str) -> None:
+        """End the sale for good; what is locked or booked stays."""
+        await self._run("close_showtime", showtime_id)
+
+    async def block(
+        self, showtime_id: str, actor_id: str, seats: Sequence[str], request_id: str
+    ) -> list[str]:
+        """Take those of `seats` that are free off sale; returns them."""
+        return await self._run(
+            "block_seats",
             showtime_id,
             seats,
             showtime=showtime_id,
@@ -107,7 +139,7 @@ class SeatStore:
     async def locks(self, showtime_id: str) -> list[Lock]:
         """Return every live lock of a showtime."""
         now, *rows = await self._run("read_locks", showtime_id)
-        return [one_lock(showtime_id, row[0], [now, *row[1:]]) for row in rows]
+        return [one_lock(showtime_id, row[0], [[], now, *row[1:]]) for row in rows]
 
     async def due_locks(self, partition: int, limit: int) -> list[tuple[str, str]]:
         """Return (showtime, user) of locks past their deadline, oldest first."""
@@ -143,6 +175,12 @@ class SeatStore:
             pipeline.hmget(showtime_keys(showtime_id)["meta_key"], ["epoch", "seq"])
         rows = await answer(pipeline.execute())
         return [(epoch, int(seq)) if epoch else None for epoch, seq in rows]
+
+    async def _record(self, logged: list[list[str]]) -> None:
+        """Have the journal keep what a script has logged."""
+        if logged and self._journal:
+            pairs = (dict(zip(flat[::2], flat[1::2], strict=True)) for flat in logged)
+            await self._journal.write([log_entry(fields) for fields in pairs])
 
     async def _run(
         self, script: str, showtime_id: str, rest: Sequence[str] = (), **args: str | int

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from server.catalogue import Layout, Showtime
@@ -11,6 +11,17 @@ from server.repo.cinemas import cinema_of
 from server.repo.layouts import LayoutRepo
 from server.repo.mongo import ASCENDING, Database, Document, insert_missing
 from server.repo.movies import movie_of
+
+
+@dataclass(frozen=True, slots=True)
+class HouseCancellation:
+    """Who cancelled a showtime, and whether something is still to be done about it."""
+
+    showtime_id: str
+    actor_id: str
+    request_id: str
+    why: str
+    due: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +100,33 @@ class ShowtimeRepo:
             [{"$match": {"$and": clauses}}, _SOONEST_FIRST, {"$limit": limit}, *_JOIN]
         )
 
+    async def cancel(self, wanted: HouseCancellation) -> HouseCancellation | None:
+        """Cancel a showtime; returns the cancellation that stands, the first one's. None: no such
+        showtime."""
+        order = {"actor_id": wanted.actor_id, "request_id": wanted.request_id, "why": wanted.why}
+        await self._rows.update_one(
+            {"_id": wanted.showtime_id, "status": {"$ne": "cancelled"}},
+            {"$set": {"status": "cancelled", "cancellation": order, "cancellation_due": True}},
+        )
+        row = await self._rows.find_one({"_id": wanted.showtime_id})
+        return _cancellation_of(row) if row else None
+
+    async def house_cancellations(self) -> list[HouseCancellation]:
+        """Return those of showtimes that are due, or have not been over for a day."""
+        recent = datetime.now(UTC) - timedelta(days=1)
+        rows = self._rows.find(
+            {
+                "status": "cancelled",
+                "cancellation": {"$exists": True},
+                "$or": [{"cancellation_due": True}, {"ends_at": {"$gt": recent}}],
+            }
+        )
+        return [_cancellation_of(row) async for row in rows]
+
+    async def cancelled_whole(self, showtime_id: str) -> None:
+        """Nothing is left to be done about its cancellation."""
+        await self._rows.update_one({"_id": showtime_id}, {"$unset": {"cancellation_due": ""}})
+
     async def ids(self) -> list[str]:
         """Return the id of every showtime that ever was."""
         return [row["_id"] async for row in self._rows.find({}, {"_id": 1})]
@@ -100,6 +138,12 @@ class ShowtimeRepo:
     async def _read(self, pipeline: list[Document]) -> list[Showtime]:
         rows = await self._rows.aggregate(pipeline).to_list(None)
         return [_showtime_of(row, await self._layouts.get(row["layout_id"])) for row in rows]
+
+
+def _cancellation_of(row: Document) -> HouseCancellation:
+    return HouseCancellation(
+        row["_id"], **row["cancellation"], due=row.get("cancellation_due", False)
+    )
 
 
 def _behind(starts_at: datetime, showtime_id: str) -> Document:

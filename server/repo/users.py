@@ -59,6 +59,10 @@ class Users:
         """Return those of `user_ids` that exist, in no order."""
         return [_user_of(row) async for row in self._rows.find({"_id": {"$in": user_ids}})]
 
+    async def administrators(self) -> list[User]:
+        """Return all who are ADMIN, in no order; few, and seldom asked for."""
+        return [_user_of(row) async for row in self._rows.find({"role": "ADMIN"})]
+
     async def set_role(self, email: str, role: Role) -> bool:
         """Grant `role` for good to whoever proved to own `email`; False when nobody did."""
         result = await self._rows.update_many(

@@ -1,0 +1,113 @@
+"""The house cancels a showtime: it closes, every booking is cancelled and refunded, all are told.
+
+The order is kept in the showtime itself, so that any process can go on where another one died:
+1. MongoDB says that the showtime is cancelled, and by whom.
+2. The act goes to the audit log, once however often this is repeated.
+3. Redis closes the sale and takes the locks back.
+4. Bookings are cancelled one by one, and every seat that has become free is blocked. A booking that
+   slipped through the closing door, or whose payment was under way, is found by a later round.
+"""
+
+from functools import partial
+
+from server.cancellations import Cancellations
+from server.errors import BookingState, NotFound
+from server.models import Caller
+from server.rebuild import Rebuilder
+from server.repo.bookings import BookingRepo
+from server.repo.outbox import AuditRecord, Outbox
+from server.repo.seats import SeatStore
+from server.repo.showtimes import HouseCancellation, ShowtimeRepo
+from server.showtimes import Showtimes
+
+_BATCH = 100
+_SEATS = 500
+"""So many seats a script: a change set stays small."""
+
+
+class HouseCancellations:
+    def __init__(
+        self,
+        orders: ShowtimeRepo,
+        showtimes: Showtimes,
+        bookings: BookingRepo,
+        seats: SeatStore,
+        rebuilder: Rebuilder,
+        cancellations: Cancellations,
+        outbox: Outbox,
+    ) -> None:
+        self._orders = orders
+        self._showtimes = showtimes
+        self._bookings = bookings
+        self._seats = seats
+        self._rebuilder = rebuilder
+        self._cancellations = cancellations
+        self._outbox = outbox
+
+    async def order(self, caller: Caller, showtime_id: str, why: str = "") -> int:
+        """Cancel a showtime for good; returns how many bookings are still to be cancelled.
+
+        The sale is closed when this returns; the background work cancels the bookings, and a
+        repeat tells how far that has come. Raises NotFound, StoreUnavailable.
+        """
+        wanted = HouseCancellation(showtime_id, caller.user_id, caller.request_id, why)
+        stands = await self._orders.cancel(wanted)
+        if stands is None:
+            raise NotFound
+        await self._showtimes.fresh(showtime_id)
+        await self._record(stands)
+        await self._close(stands)
+        return await self._bookings.count_claiming(showtime_id)
+
+    async def run_once(self) -> None:
+        """Bring every cancellation one round on; raises when a store does not answer."""
+        for ordered in await self._orders.house_cancellations():
+            standing = await self._bookings.count_claiming(ordered.showtime_id)
+            if not ordered.due and not standing:
+                continue
+            await self._record(ordered)
+            await self._close(ordered)
+            await self._cancel_bookings(ordered)
+            await self._block(ordered)
+            if not standing:
+                await self._orders.cancelled_whole(ordered.showtime_id)
+
+    async def _record(self, ordered: HouseCancellation) -> None:
+        record = AuditRecord(
+            "admin.showtime_cancelled",
+            "ok",
+            actor=ordered.actor_id,
+            target={"showtime_id": ordered.showtime_id},
+            detail={"why": ordered.why} if ordered.why else {},
+            request_id=ordered.request_id,
+        )
+        await self._outbox.add(record, f"cancelled-{ordered.showtime_id}")
+
+    async def _close(self, ordered: HouseCancellation) -> None:
+        """End the sale, then take all locks back: none can follow."""
+        showtime_id = ordered.showtime_id
+        await self._rebuilder.loaded(showtime_id, lambda: self._seats.close(showtime_id))
+        by = {"actor_id": ordered.actor_id, "request_id": ordered.request_id}
+        locks = await self._rebuilder.loaded(showtime_id, lambda: self._seats.locks(showtime_id))
+        for lock in locks:
+            await self._rebuilder.loaded(
+                showtime_id, partial(self._seats.revoke, showtime_id, seats=lock.seats, **by)
+            )
+
+    async def _cancel_bookings(self, ordered: HouseCancellation) -> None:
+        caller = Caller(ordered.actor_id, ordered.request_id)
+        for booking in await self._bookings.standing(ordered.showtime_id, _BATCH):
+            try:
+                await self._cancellations.by_house(caller, booking)
+            except BookingState:
+                continue  # being paid just now: a later round finds how that ended
+
+    async def _block(self, ordered: HouseCancellation) -> None:
+        showtime = await self._showtimes.get(ordered.showtime_id)
+        seats = showtime.layout.seat_ids
+        by = {"actor_id": ordered.actor_id, "request_id": ordered.request_id}
+        for first in range(0, len(seats), _SEATS):
+            some = seats[first : first + _SEATS]
+            await self._rebuilder.loaded(
+                showtime.id, partial(self._seats.block, showtime.id, seats=some, **by)
+            )
