@@ -38,6 +38,7 @@ from server.detached import Detached
 from server.etickets import Etickets, TicketCodes
 from server.house_cancellations import HouseCancellations
 from server.idempotency import IdempotentRequests
+from server.image_repair import ImageRepair
 from server.letters import Letters
 from server.lock_sweeper import INTERVAL_SECONDS, LockSweeper
 from server.mail import FileMailer, Mailer, mailer_for
@@ -158,6 +159,7 @@ def build_parts(settings: Settings) -> Parts:
     )
     saga = BookingSaga(bookings, claims, locks, showtimes, rebuilder, image, settlement, provider)
     reconciler = Reconciler(settlement, image, bookings, claims)
+    repair = ImageRepair(ShowtimeRepo(database, LayoutRepo(database)), bookings, claims, image)
     relay = AuditRelay(
         AuditLogRepo(database),
         SeatLog(client),
@@ -186,6 +188,7 @@ def build_parts(settings: Settings) -> Parts:
     jobs = [
         Job("lock sweeper", LockSweeper(store).run_once, INTERVAL_SECONDS),
         Job("reconciler", reconciler.run_once, RECONCILE_SECONDS),
+        Job("image repair", repair.run_once, RECONCILE_SECONDS),
         Job("payments", reconciler.settle_once, RECONCILE_SECONDS),
         Job("house cancellations", house.run_once, RECONCILE_SECONDS),
         Job("audit relay", relay.run_once, RELAY_SECONDS),
@@ -270,9 +273,7 @@ def _routes(
         *ShowtimeRoutes(parts.showtimes, parts.movies).routes,
         *SeatRoutes(maps, parts.locks, guards).routes,
         *LiveRoutes(hub, auth.origins.allows).routes,
-        *BookingRoutes(
-            parts.saga, parts.cancellations, idempotent, detached, guards
-        ).routes,
+        *BookingRoutes(parts.saga, parts.cancellations, idempotent, detached, guards).routes,
         *(PaymentRoutes(parts.webhooks, detached).routes if parts.webhooks else []),
         *AuthRoutes(auth.signin, auth.sessions, auth.tickets, guards, auth.origins).routes,
         *(auth.provider.routes if auth.provider else []),

@@ -34,7 +34,7 @@ class BookingImage:
         if moved_on := await self._bookings.get(booking.id):
             await self.show(moved_on)
 
-    async def show_soon(self, booking: Booking, caller: Caller) -> None:
+    async def show_soon(self, booking: Booking, caller: Caller = SYSTEM) -> None:
         """Show it now if Redis can; `seats_due` keeps it due until it is shown."""
         try:
             await self.show(booking, caller)

@@ -128,6 +128,11 @@ class ClaimStore:
             seat: (state[2:], state[0] == "b") for seat, state in states.items() if state[0] in "bc"
         }
 
+    async def run_id(self) -> str:
+        """Return the id of the server's run: another one after a restart or a failover."""
+        info = await answer(self._scripts.redis.info("server"))
+        return str(info["run_id"])
+
     async def begin_rebuild(self, showtime_id: str, token: str, stale_epoch: str) -> str:
         """Ask for the sole right to rebuild, in the name of `token`.
 

@@ -127,9 +127,10 @@ class ShowtimeRepo:
         """Nothing is left to be done about its cancellation."""
         await self._rows.update_one({"_id": showtime_id}, {"$unset": {"cancellation_due": ""}})
 
-    async def ids(self) -> list[str]:
-        """Return the id of every showtime that ever was."""
-        return [row["_id"] async for row in self._rows.find({}, {"_id": 1})]
+    async def ids(self, *, not_over: bool = False) -> list[str]:
+        """Return the id of every showtime that ever was, or of those that have not ended."""
+        where = {"ends_at": {"$gt": datetime.now(UTC)}} if not_over else {}
+        return [row["_id"] async for row in self._rows.find(where, {"_id": 1})]
 
     async def add_missing(self, showtimes: list[Showtime]) -> int:
         """Store those whose id is new; return how many."""
