@@ -25,11 +25,12 @@ from server.errors import (
     InvalidRequest,
     LockExpired,
     NotFound,
+    PaymentDeclined,
     ShowtimeClosed,
     StoreUnavailable,
 )
 from server.models import Caller, from_ms
-from server.payments import PaymentProvider
+from server.payments import PaymentImpossible, PaymentProvider
 from server.rebuild import Rebuilder
 from server.repo.bookings import BookingRepo, SeatsClaimed
 from server.repo.claims import ClaimStore
@@ -161,11 +162,14 @@ class BookingSaga:
     ) -> Booking | None:
         """Open an intent and store it before any money can move; None when it is too late.
 
-        Raises StoreUnavailable when the provider does not answer.
+        Raises StoreUnavailable when the provider does not answer, PaymentDeclined when it refuses.
         """
         try:
             async with asyncio.timeout(CONFIRM_SECONDS):
                 intent_id = await self._provider.create_intent(payment, booking.amount, method)
+        except PaymentImpossible as error:
+            logger.warning("no payment of %s can be opened: %r", booking.id, error)
+            raise PaymentDeclined("The payment provider does not take this payment.") from error
         except Exception as error:
             logger.warning("no payment of %s could be opened: %r", booking.id, error)
             raise StoreUnavailable(

@@ -8,10 +8,12 @@ The order is kept in the showtime itself, so that any process can go on where an
    slipped through the closing door, or whose payment was under way, is found by a later round.
 """
 
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
 from server.cancellations import Cancellations
 from server.errors import BookingState, NotFound
+from server.events import BLOCKED
 from server.models import Caller
 from server.rebuild import Rebuilder
 from server.repo.bookings import BookingRepo
@@ -23,6 +25,9 @@ from server.showtimes import Showtimes
 _BATCH = 100
 _SEATS = 500
 """So many seats a script: a change set stays small."""
+
+SeatAct = Callable[[str, str, Sequence[str], str], Awaitable[list[str]]]
+"""Does something to seats: showtime, who, which, in which request."""
 
 
 class HouseCancellations:
@@ -68,8 +73,7 @@ class HouseCancellations:
             await self._record(ordered)
             await self._close(ordered)
             await self._cancel_bookings(ordered)
-            await self._block(ordered)
-            if not standing:
+            if await self._block(ordered) and not standing:
                 await self._orders.cancelled_whole(ordered.showtime_id)
 
     async def _record(self, ordered: HouseCancellation) -> None:
@@ -84,15 +88,10 @@ class HouseCancellations:
         await self._outbox.add(record, f"cancelled-{ordered.showtime_id}")
 
     async def _close(self, ordered: HouseCancellation) -> None:
-        """End the sale, then take all locks back: none can follow."""
+        """End the sale, then take all locks back, lapsed ones too: none can follow."""
         showtime_id = ordered.showtime_id
         await self._rebuilder.loaded(showtime_id, lambda: self._seats.close(showtime_id))
-        by = {"actor_id": ordered.actor_id, "request_id": ordered.request_id}
-        locks = await self._rebuilder.loaded(showtime_id, lambda: self._seats.locks(showtime_id))
-        for lock in locks:
-            await self._rebuilder.loaded(
-                showtime_id, partial(self._seats.revoke, showtime_id, seats=lock.seats, **by)
-            )
+        await self._for_all_seats(ordered, self._seats.revoke)
 
     async def _cancel_bookings(self, ordered: HouseCancellation) -> None:
         caller = Caller(ordered.actor_id, ordered.request_id)
@@ -102,12 +101,20 @@ class HouseCancellations:
             except BookingState:
                 continue  # being paid just now: a later round finds how that ended
 
-    async def _block(self, ordered: HouseCancellation) -> None:
+    async def _block(self, ordered: HouseCancellation) -> bool:
+        """Block what is free; says whether that is every seat by now."""
+        showtime_id = ordered.showtime_id
+        await self._for_all_seats(ordered, self._seats.block)
+        states = await self._rebuilder.loaded(showtime_id, lambda: self._seats.read(showtime_id))
+        assert states is not None
+        seats = (await self._showtimes.get(showtime_id)).layout.seat_ids
+        return all(states.taken.get(seat) == BLOCKED for seat in seats)
+
+    async def _for_all_seats(self, ordered: HouseCancellation, act: SeatAct) -> None:
+        """Run a script of the seat store over the whole hall, in the name of the house."""
         showtime = await self._showtimes.get(ordered.showtime_id)
         seats = showtime.layout.seat_ids
-        by = {"actor_id": ordered.actor_id, "request_id": ordered.request_id}
         for first in range(0, len(seats), _SEATS):
             some = seats[first : first + _SEATS]
-            await self._rebuilder.loaded(
-                showtime.id, partial(self._seats.block, showtime.id, seats=some, **by)
-            )
+            call = partial(act, showtime.id, ordered.actor_id, some, ordered.request_id)
+            await self._rebuilder.loaded(showtime.id, call)

@@ -87,8 +87,10 @@ class IdempotentRequests:
             answer = refusal(error)
         finally:
             await end(renewal)
-        await self._answers.finish(row, token, answer)
-        return answer, False
+        stands = await self._answers.finish(row, token, answer)
+        if stands is None:  # it took so long that a repeat has taken over
+            raise IdempotencyInProgress
+        return stands, stands != answer
 
     async def _renew(self, row: str, token: str) -> None:
         """Hold the key while the work goes on; what cannot be renewed is tried again."""

@@ -68,13 +68,13 @@ class Reconciler:
                 group.create_task(take(booking))
 
     async def _checkouts(self, partition: int) -> None:
-        """Free seats whose booking never came to be, or has ended."""
+        """Free seats whose booking never came to be, or is open no longer."""
         for showtime_id, booking_id in await self._claims.due_checkouts(partition, _CHECKOUTS):
             try:
                 booking = await self._bookings.get(booking_id)
                 if booking is None:
                     await self._image.abandon(showtime_id, booking_id)
-                elif not booking.claims:
+                elif booking.status not in ("pending", "paying"):
                     await self._image.show(booking)
             except NotFound:
                 logger.warning("checkout %s belongs to no showtime", booking_id)

@@ -23,6 +23,8 @@ from server.settings import Settings
 REPOSITORY = Path(__file__).parent.parent
 SECRET = "the-secret-that-the-processes-of-one-test-share"
 START_SECONDS = 30.0
+WHOLE = os.environ.get("ROWLOCK_FAULTS") == "whole"
+"""Whether the fault tests go through all they have, as `make faults` does, or through a part."""
 
 _LAUNCH = """
 import ctypes, runpy, signal, sys

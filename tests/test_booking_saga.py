@@ -13,7 +13,7 @@ from server.errors import (
     SeatsUnavailable,
     StoreUnavailable,
 )
-from server.payments import PaymentUnknown
+from server.payments import PaymentImpossible, PaymentUnknown
 from server.repo import redis
 from server.repo.bookings import BookingRepo, SeatsClaimed
 from server.repo.claims import ClaimStore
@@ -257,6 +257,21 @@ async def test_a_provider_that_opens_no_intent_leaves_the_booking_pending(stored
         await here.pay(booking)
     assert (await stored.booking(booking.id))["status"] == "pending"
     assert provider.steps == ["create_intent"]
+    provider.before.clear()
+    assert (await here.pay(booking)).status == "confirmed"
+
+
+async def test_a_provider_that_will_not_open_an_intent_has_declined(stored):
+    async def never():
+        raise PaymentImpossible("no such card")
+
+    provider = Watched(stored)
+    here = desk(stored, provider)
+    booking = await here.pending(await plan(stored.database), "A1")
+    provider.before["create_intent"] = never
+    with pytest.raises(PaymentDeclined):
+        await here.pay(booking)
+    assert (await stored.booking(booking.id))["status"] == "pending"
     provider.before.clear()
     assert (await here.pay(booking)).status == "confirmed"
 

@@ -42,6 +42,11 @@ async def test_one_of_three_seats_is_given_back(
         await expect(card.locator(".seat-list b")).to_have_text(["A1", "A2"])
         await expect(card.locator(".amount")).to_have_text("€20.00")
         await keep_picture(page, "given-back")
+        await card.locator('[data-action="ticket"]').click()
+        await expect(card.locator("img.qr")).to_be_visible()
+        await keep_picture(page, "ticket")
+        await card.locator('[data-action="ticket"]').click()
+        await expect(card.locator("img.qr")).to_have_count(0)
     assert (await server.stored.booking(booking))["claims"] == ["A1", "A2"]
     assert await server.stored.charged(booking) == 2000
 

@@ -126,8 +126,23 @@ async def test_money_without_a_sale(check: InvariantCheck, database: Database) -
     await DemoPaymentRepo(database).create("intent_2", AMOUNT, "demo:approve")
     await DemoPaymentRepo(database).settle("intent_2", "captured")
     assert await check.run() == ["EUR: 2400 sold, 4800 kept by the provider"]
-    await DemoPaymentRepo(database).refund("intent_2", "refund:bk_2")
+    assert await DemoPaymentRepo(database).refund("intent_2", "refund:bk_2", AMOUNT)
     assert await check.run() == []
+
+
+async def test_money_that_is_due_back_is_still_kept(
+    check: InvariantCheck, database: Database
+) -> None:
+    bookings = BookingRepo(database)
+    booking = await bookings.get("bk_1")
+    assert booking
+    given = await bookings.give_back(booking, ["A2"], "buyer", [TimelineEntry("test", "ok", "ann")])
+    assert given
+    redis_says = f"{SHOWTIME} A2: MongoDB says nobody's, Redis says booked by bk_1"
+    assert await check.run() == [redis_says], "the money is right, the map is not yet"
+    await database["bookings"].update_one({}, {"$set": {"refunds.0.amount.minor": 1100}})
+    money = "EUR: 1200 sold and 1100 to be given back, 2400 kept by the provider"
+    assert await check.run() == [redis_says, money]
 
 
 async def test_an_audit_entry_changed_by_hand(check: InvariantCheck, database: Database) -> None:

@@ -23,6 +23,7 @@ const ACTIONS = [
   "auth.signed_out",
   "auth.failed",
   "admin.showtime_cancelled",
+  "admin.alerted",
   "system.error",
 ];
 

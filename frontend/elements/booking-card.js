@@ -2,6 +2,7 @@ import { money, total } from "../money.js";
 import { poster } from "../poster.js";
 import { clock, day, zoneNote } from "../times.js";
 import { h } from "../view.js";
+import "./ticket-code.js";
 
 const STATUS = {
   pending: "Waiting for payment",
@@ -14,7 +15,8 @@ const REFUND = { due: "refund on its way", done: "refunded" };
 
 /**
  * One booking of mine. `chosen`: the seats that wait for a yes to be given back, null when none are
- * asked about; `note`: what was refused; `ask`, `choose`, `keep` and `cancel` are what it can do.
+ * asked about; `isShown`: its ticket is; `note`: what was refused; `ask`, `choose`, `keep`, `cancel`
+ * and `show` are what it can do.
  */
 export function bookingCard(booking, { note, ...todo }) {
   const { id, status, seats, amount, showtime } = booking;
@@ -41,6 +43,12 @@ export function bookingCard(booking, { note, ...todo }) {
       !todo.chosen && actions(booking, todo),
     ),
     todo.chosen && question(booking, todo),
+    todo.isShown &&
+      h(
+        "div",
+        { class: "shown-ticket", "data-key": `ticket-${id}` },
+        h("ticket-code", { "data-booking": id }),
+      ),
     note && h("p", { class: "note", role: "alert" }, note),
   );
 }
@@ -66,12 +74,23 @@ function same(some, others) {
   return some.length === others.length && some.every((seat) => others.includes(seat));
 }
 
-function actions(booking, { ask }) {
+function actions(booking, { ask, show, isShown }) {
   const { status, showtime_id } = booking;
   const isOpen = status === "pending" || status === "paying";
   const isRefundable = status === "confirmed" && Date.parse(booking.refundable_until) > Date.now();
   return [
     isOpen && h("a", { class: "button small primary", href: `/showtimes/${showtime_id}` }, "Go on"),
+    status === "confirmed" &&
+      h(
+        "button",
+        {
+          class: "button small",
+          "data-action": "ticket",
+          "aria-expanded": String(isShown),
+          onclick: show,
+        },
+        isShown ? "Hide ticket" : "Ticket",
+      ),
     (status === "pending" || isRefundable) &&
       h("button", { class: "button small plain", "data-action": "cancel", onclick: ask }, "Cancel"),
   ];

@@ -12,6 +12,7 @@ const REFRESH = 4_000; // ms between looks at a payment or refund that is on its
 class BookingsPage extends View {
   static watches = ["bookings", "session"];
   #asking = null; // {id, seats}: what of which booking waits for a yes to be given back
+  #shown = null; // the booking whose ticket is on the page
   #note = null; // {id, text}: what was refused, beside its booking
   #reader = null; // whose bookings were read
   #timer = 0;
@@ -64,8 +65,15 @@ class BookingsPage extends View {
       ask: () => this.#ask({ id, seats }),
       choose: (seat) => this.#choose(seat),
       keep: () => this.#ask(null),
+      isShown: this.#shown === id,
+      show: () => this.#show(id),
       cancel: () => this.#cancel(booking),
     });
+  }
+
+  #show(id) {
+    this.#shown = this.#shown === id ? null : id;
+    this.refresh();
   }
 
   #ask(asking) {

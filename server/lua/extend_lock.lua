@@ -13,12 +13,15 @@ Emits: seat.locked
 --- @include save_lock
 --- @include lock_reply
 --- @include announce
+--- @include recent_log
 local time = now()
 local epoch, refusal = open_epoch(meta_key, time)
 if not epoch then return { refusal } end
 local lock = load_lock(locks_key, user)
 if not lock or lock.deadline <= time then return { 'lapsed' } end
-if lock.operation == operation then return lock_reply(lock, time) end
+if lock.operation == operation then
+  return lock_reply(lock, time, recent_log(log_key, showtime, user))
+end
 if lock.extensions >= tonumber(max_extensions) then return { 'extension_limit' } end
 
 lock.deadline, lock.extensions, lock.operation = time + ttl_ms, lock.extensions + 1, operation

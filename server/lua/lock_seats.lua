@@ -15,6 +15,7 @@ Emits: seat.released seat.locked
 --- @include lapse_lock
 --- @include lock_reply
 --- @include announce
+--- @include recent_log
 local time = now()
 local epoch, refusal = open_epoch(meta_key, time)
 if not epoch then return { refusal } end
@@ -50,7 +51,7 @@ end
 if #taken > 2 then return taken end
 local held = (mine and #mine.seats or 0) + (redis.call('HGET', locks_key, 'n:' .. user) or 0)
 if #fresh > 0 and held + #fresh > tonumber(max_seats) then return { 'seat_limit', tonumber(max_seats) } end
-if #fresh == 0 then return lock_reply(mine, time) end
+if #fresh == 0 then return lock_reply(mine, time, recent_log(log_key, showtime, user)) end
 
 local events = {}
 for _, lock in pairs(lapsed) do

@@ -15,15 +15,18 @@ Emits: seat.released
 --- @include lapse_lock
 --- @include lock_reply
 --- @include announce
+--- @include recent_log
 if redis.call('HEXISTS', meta_key, 'epoch') == 0 then return { 'rebuild' } end
 local time = now()
 local change = { time = time, showtime = showtime, request_id = request_id }
 local lock, logged = load_lock(locks_key, user), {}
 local released = redis.call('GET', operation_key)
-if not released and lock and lock.deadline <= time then
+if released then
+  logged = recent_log(log_key, showtime, user)
+elseif lock and lock.deadline <= time then
   local event = lapse_lock(seats_key, locks_key, deadlines_key, showtime, lock)
   logged = announce(meta_key, log_key, channel, change, { event })
-elseif not released and lock then
+elseif lock then
   local dropped = {}
   for _, seat in ipairs(#wanted > 0 and wanted or lock.seats) do dropped[seat] = true end
   local seats = drop_seats(lock, dropped)

@@ -251,7 +251,7 @@ class BookingRepo:
         )
 
     async def noticed(self, booking_id: str, notice: str) -> None:
-        """The buyer was told."""
+        """The notifier has taken the notice over."""
         await self._rows.update_one({"_id": booking_id}, {"$pull": {"notices": notice}})
 
     async def seats_shown(self, booking: Booking) -> bool:

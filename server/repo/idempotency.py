@@ -47,12 +47,19 @@ class IdempotencyRepo:
             {"_id": key, "token": token}, [{"$set": {"locked_until": _until()}}]
         )
 
-    async def finish(self, key: str, token: str, answer: Answer) -> None:
-        """Keep the answer, unless a repeat has taken the key over."""
-        await self._rows.update_one(
+    async def finish(self, key: str, token: str, answer: Answer) -> Answer | None:
+        """Keep the answer, unless a repeat has taken the key over; returns the one that stands.
+
+        None: that repeat is still at it.
+        """
+        kept = await self._rows.update_one(
             {"_id": key, "token": token},
             {"$set": {"status": answer.status, "body": answer.body}},
         )
+        if kept.matched_count:
+            return answer
+        row = await self._rows.find_one({"_id": key})
+        return Answer(row["status"], row["body"]) if row and "status" in row else None
 
     async def abandon(self, key: str, token: str) -> None:
         """Nothing was begun or nothing is known: let the next request try."""
