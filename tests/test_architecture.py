@@ -16,7 +16,7 @@ ROOMS = {"api", "auth", "lua", "payments", "realtime", "repo"}
 
 COMPOSITION = {
     "__main__", "app", "binaries", "child_server", "cli", "demo", "demo_halls", "embedded", "logs",
-    "serving", "stores",
+    "parts", "serving", "stores",
 }  # fmt: skip
 """What starts Rowlock and puts it together: may import everything."""
 

@@ -7,9 +7,9 @@ from datetime import UTC
 import pytest
 
 from server import mail
-from server.app import build_parts
 from server.mail import MailPostponed, MailRefused, MailServerAway, SmtpMailer
 from server.notifications import ALERT_AFTER, GIVE_UP_AFTER, LEASE_SECONDS, LONGEST_WAIT
+from server.parts import build_parts
 from server.repo.notifications import NotificationRepo
 from tests.auth_flow import settings_for
 from tests.post_office import (
