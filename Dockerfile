@@ -3,11 +3,11 @@
 FROM python:3.11-slim AS build
 WORKDIR /source
 COPY . .
-RUN pip wheel --no-cache-dir --constraint constraints.txt --wheel-dir /wheels .
+RUN pip wheel --no-cache-dir --constraint constraints.txt --wheel-dir /wheels '.[stripe]'
 
 FROM python:3.11-slim
 RUN --mount=type=bind,from=build,source=/wheels,target=/wheels \
-    pip install --no-cache-dir --no-index --find-links=/wheels rowlock \
+    pip install --no-cache-dir --no-index --find-links=/wheels 'rowlock[stripe]' \
     && install --directory --owner=10001 --group=10001 --mode=700 /data
 ENV HOST=0.0.0.0 PORT=8000 DATA_DIR=/data
 USER 10001:10001

@@ -24,7 +24,10 @@ class PaymentProvider(Protocol):
         ...
 
     async def create_intent(self, key: str, amount: Money, method: str) -> str:
-        """Open an intent to pay and return its id; no money moves. Raises PaymentUnknown."""
+        """Open an intent to pay and return its id; no money moves.
+
+        Raises PaymentUnknown, PaymentImpossible (it takes no such payment).
+        """
         ...
 
     async def confirm(self, intent_id: str) -> Outcome:
