@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from server.booking import SYSTEM, Booking
-from server.errors import SeatsUnavailable, StoreUnavailable
+from server.errors import NotFound, SeatsUnavailable, StoreUnavailable
 from server.models import Caller, to_ms
 from server.rebuild import Rebuilder
 from server.repo.booking_rows import claim_of
@@ -38,7 +38,7 @@ class BookingImage:
         """Show it now if Redis can; `seats_due` keeps it due until it is shown."""
         try:
             await self.show(booking, caller)
-        except (StoreUnavailable, SeatsTaken) as error:
+        except (StoreUnavailable, SeatsTaken, NotFound) as error:
             logger.warning("seats of %s are shown later: %r", booking.id, error)
 
     async def _show(self, booking: Booking, caller: Caller) -> None:

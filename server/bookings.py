@@ -16,7 +16,7 @@ import logging
 from collections.abc import Sequence
 from datetime import datetime
 
-from server.booking import Booking, BookingStatus, entry_of
+from server.booking import Booking, BookingStatus, TimelineEntry, entry_of
 from server.booking_image import BookingImage
 from server.catalogue import Showtime
 from server.errors import (
@@ -39,6 +39,9 @@ from server.settlement import CONFIRM_SECONDS, Settlement
 from server.showtimes import Showtimes
 
 logger = logging.getLogger("rowlock.bookings")
+
+MAX_PAYMENTS = 20
+"""How often one booking may be paid for in vain: cards are not to be tried out here."""
 
 
 class BookingSaga:
@@ -76,6 +79,8 @@ class BookingSaga:
         booking = await self._bookings.get(booking_id)
         if booking:
             return _same(booking, showtime_id, seats)
+        if showtime.status == "cancelled":
+            raise ShowtimeClosed
         deadline, now = await self._checkout(caller, showtime_id, booking_id, seats)
         booking = Booking(
             id=booking_id,
@@ -164,11 +169,15 @@ class BookingSaga:
 
         Raises StoreUnavailable when the provider does not answer, PaymentDeclined when it refuses.
         """
+        if len(_payments_of(booking)) >= MAX_PAYMENTS:
+            raise PaymentDeclined("There were too many attempts to pay for this booking.")
         try:
             async with asyncio.timeout(CONFIRM_SECONDS):
                 intent_id = await self._provider.create_intent(payment, booking.amount, method)
         except PaymentImpossible as error:
             logger.warning("no payment of %s can be opened: %r", booking.id, error)
+            entry = entry_of("payment.declined", caller, "refused", payment=payment, method=method)
+            await self._bookings.note(booking, [entry])
             raise PaymentDeclined("The payment provider does not take this payment.") from error
         except Exception as error:
             logger.warning("no payment of %s could be opened: %r", booking.id, error)
@@ -192,8 +201,12 @@ def payment_key_for(booking_id: str, key: str, method: str) -> str:
 
 def _payment_of(booking: Booking) -> str | None:
     """Return the key of the last payment that was started."""
-    started = [entry for entry in booking.timeline if entry.action == "payment.started"]
+    started = _payments_of(booking)
     return started[-1].detail.get("payment") if started else None
+
+
+def _payments_of(booking: Booking) -> list[TimelineEntry]:
+    return [entry for entry in booking.timeline if entry.action == "payment.started"]
 
 
 def _same(booking: Booking, showtime_id: str, seats: Sequence[str]) -> Booking:

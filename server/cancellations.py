@@ -46,13 +46,7 @@ class Cancellations:
         booking = await self._bookings.get(booking_id)
         if booking is None or booking.user_id != caller.user_id:
             raise NotFound
-        if booking.status == "confirmed":
-            until = self.refundable_until(await self._showtimes.get(booking.showtime_id))
-            if until <= datetime.now(UTC):
-                raise BookingState(
-                    "It is too late to give these seats back.", booking_status=booking.status
-                )
-        return await self._cancel(caller, booking, seats, "buyer")
+        return await self._refunded(caller, await self._cancel(caller, booking, seats, "buyer"))
 
     async def by_admin(
         self, caller: Caller, booking_id: str, seats: Sequence[str] = (), why: str = ""
@@ -61,10 +55,15 @@ class Cancellations:
         booking = await self._bookings.get(booking_id)
         if booking is None:
             raise NotFound
-        return await self._cancel(caller, booking, seats, "admin", why)
+        return await self._refunded(
+            caller, await self._cancel(caller, booking, seats, "admin", why)
+        )
 
     async def by_house(self, caller: Caller, booking: Booking) -> Booking:
-        """Cancel a booking of a showtime that will not be. Raises BookingState."""
+        """Cancel a booking of a showtime that will not be. Raises BookingState.
+
+        There may be many: the reconciler gives the money back, so many at a time.
+        """
         return await self._cancel(caller, booking, (), "house")
 
     def refundable_until(self, showtime: Showtime) -> datetime:
@@ -86,9 +85,20 @@ class Cancellations:
             cancelled = await self._step(caller, booking, left, reason, why)
             if cancelled:
                 await self._image.show_soon(cancelled, caller)
-                return await self._settlement.refund(cancelled, caller)
+                return cancelled
             booking = await self._bookings.get(booking.id) or booking
         raise _in_state(booking)
+
+    async def _refunded(self, caller: Caller, booking: Booking) -> Booking:
+        """Give back at once what can be; what was due before is the reconciler's."""
+        return await self._settlement.refund(booking, caller)
+
+    async def _in_time(self, booking: Booking) -> None:
+        until = self.refundable_until(await self._showtimes.get(booking.showtime_id))
+        if until <= datetime.now(UTC):
+            raise BookingState(
+                "It is too late to give these seats back.", booking_status=booking.status
+            )
 
     async def _step(
         self, caller: Caller, booking: Booking, left: list[str], reason: CancelledBy, why: str
@@ -97,6 +107,8 @@ class Cancellations:
         detail: dict[str, Any] = {"by": reason} | ({"why": why} if why else {})
         if booking.status not in ("pending", "confirmed"):
             raise _in_state(booking)
+        if reason == "buyer" and booking.status == "confirmed":
+            await self._in_time(booking)
         if len(left) == len(booking.seats):
             entry = entry_of("booking.cancelled", caller, "ok", **detail)
             return await self._bookings.cancel(booking, reason, [entry])

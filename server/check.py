@@ -94,8 +94,9 @@ class InvariantCheck:
                 )
 
     async def _audit(self) -> AsyncIterator[str]:
-        """The chain has no hole and no entry was changed."""
+        """The chain has no hole and no entry was changed, and it has its end."""
         number, previous = 0, GENESIS
+        anchor, anchored_hash = await self._logs.anchor()
         async for row in self._logs.chain():
             number += 1
             if row["n"] != number:
@@ -103,9 +104,13 @@ class InvariantCheck:
                 number = row["n"]
             elif row["previous"] != previous:
                 yield f"audit: entry {number} ({row['_id']}) does not follow the one before it"
+            if number == anchor and row["hash"] != anchored_hash:
+                yield f"audit: entry {number} ({row['_id']}) is not the one that was written"
             if digest(row) != row["hash"]:
                 yield f"audit: entry {number} ({row['_id']}) was changed"
             previous = row["hash"]
+        if number < anchor:
+            yield f"audit: the entries after {number} are missing, up to {anchor}"
 
 
 def _said(owner: tuple[str, bool] | None) -> str:

@@ -8,11 +8,12 @@ The order is kept in the showtime itself, so that any process can go on where an
    slipped through the closing door, or whose payment was under way, is found by a later round.
 """
 
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
 from server.cancellations import Cancellations
-from server.errors import BookingState, NotFound
+from server.errors import BookingState, NotFound, StoreUnavailable
 from server.events import BLOCKED
 from server.models import Caller
 from server.rebuild import Rebuilder
@@ -21,6 +22,8 @@ from server.repo.outbox import AuditRecord, Outbox
 from server.repo.seats import SeatStore
 from server.repo.showtimes import HouseCancellation, ShowtimeRepo
 from server.showtimes import Showtimes
+
+logger = logging.getLogger("rowlock.house")
 
 _BATCH = 100
 _SEATS = 500
@@ -67,14 +70,22 @@ class HouseCancellations:
     async def run_once(self) -> None:
         """Bring every cancellation one round on; raises when a store does not answer."""
         for ordered in await self._orders.house_cancellations():
-            standing = await self._bookings.count_claiming(ordered.showtime_id)
-            if not ordered.due and not standing:
-                continue
-            await self._record(ordered)
-            await self._close(ordered)
-            await self._cancel_bookings(ordered)
-            if await self._block(ordered) and not standing:
-                await self._orders.cancelled_whole(ordered.showtime_id)
+            try:
+                await self._round(ordered)
+            except StoreUnavailable:
+                raise
+            except Exception:  # the other showtimes do not wait for this one
+                logger.exception("showtime %s could not be cancelled", ordered.showtime_id)
+
+    async def _round(self, ordered: HouseCancellation) -> None:
+        standing = await self._bookings.count_claiming(ordered.showtime_id)
+        if not ordered.due and not standing:
+            return
+        await self._record(ordered)
+        await self._close(ordered)
+        await self._cancel_bookings(ordered)
+        if await self._block(ordered) and not standing:
+            await self._orders.cancelled_whole(ordered.showtime_id)
 
     async def _record(self, ordered: HouseCancellation) -> None:
         record = AuditRecord(

@@ -1,14 +1,16 @@
 """After Redis has started anew: is all that MongoDB knows of bookings still on the map?
 
 A replica that takes over, or a server that comes back from its file, may lack the last moments. Its
-epochs are still there, so nothing asks for a rebuild, and locks that it does have are good. What
-it shows of bookings is compared with MongoDB, showtime by showtime, and put right.
+epochs are still there, so nothing asks for a rebuild, and locks that it does have are good. What it
+shows of bookings is compared with MongoDB, showtime by showtime, and put right; showtimes that the
+house has cancelled are closed again.
 """
 
 import logging
 from collections.abc import Collection
 
 from server.booking_image import BookingImage
+from server.errors import StoreUnavailable
 from server.repo.bookings import BookingRepo
 from server.repo.claims import ClaimStore
 from server.repo.seat_answers import Claim, ShowtimeNotLoaded
@@ -41,10 +43,17 @@ class ImageRepair:
         run = await self._claims.run_id()
         if run == self._checked_run:
             return 0
-        wrong = 0
+        await self._showtimes.cancel_again()
+        wrong, failed = 0, False
         for showtime_id in await self._showtimes.ids(not_over=True):
-            wrong += await self.repair(showtime_id)
-        self._checked_run = run
+            try:
+                wrong += await self.repair(showtime_id)
+            except StoreUnavailable:
+                raise
+            except Exception:
+                failed = True
+                logger.exception("showtime %s could not be compared", showtime_id)
+        self._checked_run = "" if failed else run
         if wrong:
             logger.warning("Redis had started anew and %d seats were not as sold", wrong)
         return wrong

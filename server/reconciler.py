@@ -10,10 +10,11 @@ from collections.abc import Awaitable, Callable
 
 from server.booking import Booking
 from server.booking_image import BookingImage
-from server.errors import NotFound
+from server.errors import NotFound, StoreUnavailable
 from server.repo.bookings import BookingRepo
 from server.repo.claims import ClaimStore
 from server.repo.keys import PARTITIONS
+from server.repo.seat_answers import SeatsTaken
 from server.settlement import Settlement
 
 logger = logging.getLogger("rowlock.reconciler")
@@ -40,8 +41,11 @@ class Reconciler:
 
     async def run_once(self) -> None:
         """Do what needs no payment provider; raises when a store does not answer."""
-        await self._each(await self._bookings.overdue("pending", _BATCH), self._settlement.expire)
-        await self._each(await self._bookings.seats_due(_BATCH), self._image.show)
+        while await self._each(
+            await self._bookings.overdue("pending", _BATCH), self._settlement.expire
+        ):
+            continue  # many may lapse together
+        await self._each(await self._bookings.seats_due(_BATCH), self._show)
         for partition in PARTITIONS:
             await self._checkouts(partition)
 
@@ -50,31 +54,53 @@ class Reconciler:
         await self._each(await self._bookings.overdue("paying", _BATCH), self._settlement.settle)
         await self._each(await self._bookings.refund_due(_BATCH), self._settlement.refund)
 
+    async def _show(self, booking: Booking) -> None:
+        """Raises StoreUnavailable; what stands in the way has to end first, and may not."""
+        try:
+            await self._image.show(booking)
+        except (SeatsTaken, NotFound) as error:
+            await self._settlement.later(booking, "seats_at", error)
+
     async def _each(
         self, bookings: list[Booking], step: Callable[[Booking], Awaitable[object]]
-    ) -> None:
-        """One booking that cannot be helped does not keep the others waiting."""
-        turn = asyncio.Semaphore(_AT_ONCE)
+    ) -> bool:
+        """Take so many steps at a time; one that fails does not keep the others waiting.
+
+        Says whether there may be more: the batch was full, and something came of it.
+        """
+        turn, came_of_it = asyncio.Semaphore(_AT_ONCE), 0
 
         async def take(booking: Booking) -> None:
+            nonlocal came_of_it
             async with turn:
                 try:
-                    await step(booking)
+                    came_of_it += bool(await step(booking))
+                except StoreUnavailable as error:
+                    logger.warning("booking %s goes on later: %r", booking.id, error)
                 except Exception:
                     logger.exception("booking %s: %s failed", booking.id, step.__name__)
 
         async with asyncio.TaskGroup() as group:
             for booking in bookings:
                 group.create_task(take(booking))
+        return len(bookings) == _BATCH and came_of_it > 0
 
     async def _checkouts(self, partition: int) -> None:
         """Free seats whose booking never came to be, or is open no longer."""
-        for showtime_id, booking_id in await self._claims.due_checkouts(partition, _CHECKOUTS):
+        due = await self._claims.due_checkouts(partition, _CHECKOUTS)
+        if not due:
+            return
+        bookings = await self._bookings.get_many([booking_id for _, booking_id in due])
+        for showtime_id, booking_id in due:
             try:
-                booking = await self._bookings.get(booking_id)
-                if booking is None:
-                    await self._image.abandon(showtime_id, booking_id)
-                elif booking.status not in ("pending", "paying"):
-                    await self._image.show(booking)
-            except NotFound:
-                logger.warning("checkout %s belongs to no showtime", booking_id)
+                await self._checkout(showtime_id, booking_id, bookings.get(booking_id))
+            except (NotFound, SeatsTaken, StoreUnavailable) as error:
+                logger.warning("checkout %s of %s: %r", booking_id, showtime_id, error)
+            except Exception:
+                logger.exception("checkout %s of %s failed", booking_id, showtime_id)
+
+    async def _checkout(self, showtime_id: str, booking_id: str, booking: Booking | None) -> None:
+        if booking is None:
+            await self._image.abandon(showtime_id, booking_id)
+        elif booking.status not in ("pending", "paying"):
+            await self._image.show(booking)

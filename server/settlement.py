@@ -8,7 +8,7 @@ provider does not answer it is asked again and again; a person is told when that
 import asyncio
 import logging
 from collections.abc import Awaitable
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 from server.booking import SYSTEM, Booking, entry_of
 from server.booking_image import BookingImage
@@ -16,7 +16,7 @@ from server.errors import LockExpired, PaymentDeclined
 from server.metrics import Metrics
 from server.models import Caller
 from server.payments import PaymentImpossible, PaymentProvider
-from server.repo.bookings import BookingRepo
+from server.repo.bookings import BookingRepo, Postponed
 
 logger = logging.getLogger("rowlock.bookings")
 
@@ -29,6 +29,7 @@ AGAIN_SECONDS = (1, 2, 4)
 ALERT_AFTER = 5
 """So many questions in vain, and a person is told."""
 HOPELESS_SECONDS = 30
+_WHAT: dict[Postponed, str] = {"pay_by": "payment", "refund_at": "refund", "seats_at": "seats"}
 
 T = TypeVar("T")
 
@@ -81,7 +82,7 @@ class Settlement:
         try:
             outcome = await _within(ASK_SECONDS, self._provider.cancel(_intent_of(booking)))
         except Exception as error:
-            return await self._later(booking, "pay_by", error)
+            return await self.later(booking, "pay_by", error)
         if outcome == "captured":
             return await self._captured(SYSTEM, booking)
         if outcome == "declined":
@@ -117,12 +118,13 @@ class Settlement:
 
     async def _give_back(self, booking: Booking, number: int, caller: Caller) -> Booking:
         refund = booking.refunds[number]
-        asked = self._provider.refund(_intent_of(booking), refund.key, refund.amount)
+        intent_id, amount = _intent_of(booking), refund.amount
         try:
-            await _within(ASK_SECONDS, asked)
+            if amount.minor:  # else the seats were free of charge
+                await _within(ASK_SECONDS, self._provider.refund(intent_id, refund.key, amount))
         except Exception as error:
-            return await self._later(booking, "refund_at", error)
-        entry = entry_of("payment.refunded", caller, amount=refund.amount.as_json())
+            return await self.later(booking, "refund_at", error)
+        entry = entry_of("payment.refunded", caller, amount=amount.as_json())
         refunded = await self._bookings.refunded(booking, number, [entry])
         if refunded is None:  # another copy was quicker
             return await self._bookings.get(booking.id) or booking
@@ -150,17 +152,20 @@ class Settlement:
             self._metrics.payments.labels("declined").inc()
         return declined
 
-    async def _later(
-        self, booking: Booking, deadline: Literal["pay_by", "refund_at"], error: Exception
-    ) -> Booking:
-        """Ask again later; tell a person when it has been in vain for long, or always will be."""
+    async def later(self, booking: Booking, deadline: Postponed, error: Exception) -> Booking:
+        """Try again later; tell a person when it has been in vain for long, or always will be."""
         hopeless = isinstance(error, PaymentImpossible)
-        alert = booking.attempts + 1 == (1 if hopeless else ALERT_AFTER)
-        what = "payment" if deadline == "pay_by" else "refund"
+        tries = max(booking.attempts + 1, ALERT_AFTER if hopeless else 0)
+        alert = booking.attempts < ALERT_AFTER <= tries
+        what = _WHAT[deadline]
         entry = entry_of("system.error", SYSTEM, "error", about=what, error=type(error).__name__)
         wait = AGAIN_SECONDS[min(booking.attempts, len(AGAIN_SECONDS) - 1)]
         postponed = await self._bookings.postpone(
-            booking, deadline, HOPELESS_SECONDS if hopeless else wait, [entry] if alert else []
+            booking,
+            deadline,
+            HOPELESS_SECONDS if hopeless else wait,
+            tries,
+            [entry] if alert else [],
         )
         if postponed is None:
             return booking

@@ -2,6 +2,7 @@
 
 import pytest
 
+from server import bookings as bookings_module
 from server.booking import TimelineEntry
 from server.bookings import booking_id_for
 from server.errors import (
@@ -271,9 +272,21 @@ async def test_a_provider_that_will_not_open_an_intent_has_declined(stored):
     provider.before["create_intent"] = never
     with pytest.raises(PaymentDeclined):
         await here.pay(booking)
-    assert (await stored.booking(booking.id))["status"] == "pending"
+    row = await stored.booking(booking.id)
+    assert (row["status"], row["timeline"][-1]["action"]) == ("pending", "payment.declined")
     provider.before.clear()
     assert (await here.pay(booking)).status == "confirmed"
+
+
+async def test_cards_are_not_to_be_tried_out(stored, monkeypatch):
+    monkeypatch.setattr(bookings_module, "MAX_PAYMENTS", 3)
+    provider = Watched(stored)
+    here = desk(stored, provider)
+    booking = await here.pending(await plan(stored.database), "A1")
+    for _ in range(5):
+        with pytest.raises(PaymentDeclined):
+            await here.pay(booking, "demo:decline")
+    assert provider.steps.count("create_intent") == 3
 
 
 async def test_cut_off_before_the_intent_is_stored_no_money_moves(stored):

@@ -7,6 +7,7 @@ import pytest
 
 from server.booking import Booking
 from server.errors import BookingState, NotFound, UnknownSeats
+from server.repo.bookings import BookingRepo
 from tests.desk import ANN, BEN, Watched, desk
 from tests.running import (
     IN_MODULE_LOOP,
@@ -181,6 +182,30 @@ async def test_a_seat_that_redis_was_not_told_of_is_freed_by_the_reconciler(stor
     assert await stored.charged(booking.id) == 1000
 
 
+async def test_a_booking_from_before_prices_were_kept_can_be_read_and_given_back(server):
+    showtime = await server.showtime()
+    booking = await confirmed(server.bob, showtime, "A1", "A2", "B1")
+    where = {"_id": booking}
+    await server.stored.database["bookings"].update_one(where, {"$unset": {"prices": ""}})
+    told = (await server.bob.get(f"/api/bookings/{booking}")).json()["booking"]
+    assert [price["minor"] for price in told["prices"].values()] == [1167, 1167, 1166]
+    await server.bob.delete(f"/api/bookings/{booking}?seats=B1")
+    assert await server.stored.charged(booking) == 2334
+    await server.bob.delete(f"/api/bookings/{booking}")
+    assert await server.stored.charged(booking) == 0
+
+
+async def test_seats_that_were_free_of_charge_need_no_provider(stored):
+    provider = Watched(stored)
+    here = desk(stored, provider)
+    booking = await sold(here, stored, "A1", "A2")
+    where, free = {"_id": booking.id}, {"prices.A2": 0, "prices.A1": 1000}
+    await stored.database["bookings"].update_one(where, {"$set": free})
+    await here.cancellations.by_buyer(ANN, booking.id, ["A2"])
+    assert refunds(await stored.booking(booking.id)) == ["done"]
+    assert "refund" not in provider.steps
+
+
 # -- the policy -----------------------------------------------------------------------------------
 
 
@@ -194,6 +219,23 @@ async def test_until_two_hours_before_and_not_later(strict):
     assert await strict.stored.charged(too_late) == 1000
     row = (await strict.stored.booking(too_late))["status"]
     assert row == "confirmed"
+
+
+async def test_a_booking_that_is_paid_while_it_is_cancelled_is_held_to_the_policy(stored):
+    here = desk(stored, Watched(stored), refund_hours=48)
+    booking = await here.pending(await plan(stored.database), "A1")
+
+    class Slow(BookingRepo):
+        async def cancel(self, *args):
+            if (await stored.booking(booking.id))["status"] == "pending":
+                await here.pay(booking)
+            return await super().cancel(*args)
+
+    slow = desk(stored, Watched(stored), refund_hours=48, bookings=Slow(stored.database))
+    with pytest.raises(BookingState):
+        await slow.cancellations.by_buyer(ANN, booking.id)
+    assert (await stored.booking(booking.id))["status"] == "confirmed"
+    assert await stored.charged(booking.id) == 1000
 
 
 async def test_an_unpaid_booking_goes_at_any_time(strict):

@@ -167,6 +167,31 @@ async def test_an_audit_entry_that_is_gone(check: InvariantCheck, database: Data
     assert await check.run() == ["audit: entry 2 is missing"]
 
 
+async def test_the_newest_audit_entries_that_are_gone(
+    check: InvariantCheck, database: Database
+) -> None:
+    await database["audit_logs"].delete_many({"n": {"$gt": 1}})
+    gone = "audit: the entries after 1 are missing, up to 3"
+    assert await check.run() == [gone]
+    entry = {"_id": "four", "at": from_ms(4_000), "action": "test"}
+    assert await AuditLogRepo(database).append([entry]) == 1
+    row = await database["audit_logs"].find_one({"_id": "four"})
+    assert row is not None
+    assert row["n"] == 4, "their numbers are not given away again"
+    assert await check.run() == ["audit: entry 2 is missing"]
+
+
+async def test_the_newest_audit_entry_changed_with_its_hash(
+    check: InvariantCheck, database: Database
+) -> None:
+    row = await database["audit_logs"].find_one({"_id": "three"})
+    assert row is not None
+    row["detail"] = {"seats": ["A9"]}
+    row["hash"] = check_module.digest(row)
+    await database["audit_logs"].replace_one({"_id": "three"}, row)
+    assert await check.run() == ["audit: entry 3 (three) is not the one that was written"]
+
+
 async def test_what_heals_meanwhile_is_no_violation(
     check: InvariantCheck, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:

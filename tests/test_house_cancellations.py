@@ -6,9 +6,13 @@ from contextlib import suppress
 import pytest
 
 from server.errors import ShowtimeClosed
+from server.image_repair import ImageRepair
 from server.models import Caller
 from server.repo.bookings import BookingRepo
+from server.repo.claims import ClaimStore
+from server.repo.keys import showtime_keys
 from server.repo.outbox import Outbox
+from server.repo.redis import Scripts
 from server.repo.seats import SeatStore
 from server.repo.showtimes import HouseCancellation, ShowtimeRepo
 from tests.desk import ANN, BEN, CAT, Watched, desk
@@ -174,6 +178,64 @@ async def test_after_a_wipe_the_map_is_still_closed(stored):
     assert await stored.seats(showtime) == ALL_BLOCKED
 
 
+async def test_a_provider_that_hangs_holds_up_nothing_but_the_money(stored):
+    provider = Watched(stored)
+    here = desk(stored, provider)
+    showtime, *bookings = await full_house(here, stored)
+
+    async def hang():
+        await asyncio.Event().wait()
+
+    provider.before["refund"] = hang
+    await here.house.order(HOUSE, showtime)
+    async with asyncio.timeout(2):
+        await here.house.run_once()
+    assert await here.bookings.count_claiming(showtime) == 1, "all but the unknown payment"
+    provider.before.clear()
+    await finished(here, stored, bookings[-1])
+    await nothing_is_left(stored, showtime, *bookings)
+
+
+async def test_one_showtime_that_cannot_be_cancelled_holds_up_no_other(stored, caplog):
+    here = desk(stored, Watched(stored))
+    bad, good = [await plan(stored.database) for _ in range(2)]
+    for showtime in (bad, good):
+        await here.house.order(HOUSE, showtime)
+    await stored.database["showtimes"].update_one({"_id": bad}, {"$set": {"movie_id": "gone"}})
+    await desk(stored).house.run_once()
+    assert await stored.seats(good) == ALL_BLOCKED
+    assert bad in caplog.text
+    await stored.database["showtimes"].delete_one({"_id": bad})
+
+
+async def test_closed_again_after_a_failover_to_a_store_that_never_heard_of_it(stored):
+    here = desk(stored, Watched(stored))
+    showtime = await plan(stored.database)
+    await here.locks.lock(BEN, showtime, ["A1"])
+    keys = showtime_keys(showtime)
+    before = await stored.redis.hgetall(keys["meta_key"])
+    await here.house.order(HOUSE, showtime)
+    for _ in range(2):
+        await here.reconcile()
+    await stored.redis.delete(keys["seats_key"])
+    await stored.redis.hset(keys["meta_key"], mapping=before)
+    claims = ClaimStore(Scripts(stored.redis))
+    repair = ImageRepair(ShowtimeRepo(stored.database, None), here.bookings, claims, here.image)
+    with pytest.raises(ShowtimeClosed):
+        await desk(stored).pending(showtime, "A2")
+    await repair.run_once()
+    await here.reconcile()
+    assert await stored.seats(showtime) == ALL_BLOCKED
+    with pytest.raises(ShowtimeClosed):
+        await here.locks.lock(BEN, showtime, ["A1"])
+
+
+async def test_a_showtime_that_was_planned_as_cancelled_may_be_cancelled(server):
+    showtime = await server.showtime(status="cancelled")
+    answer = await server.ada.post(f"/api/admin/showtimes/{showtime}/cancel", json={})
+    assert (answer.status_code, answer.json()["bookings_left"]) == (200, 0)
+
+
 async def test_over_http_the_page_is_told(server):
     showtime = await server.showtime()
     booking = await booked(server.bob, showtime, "A1")
@@ -192,8 +254,12 @@ async def test_over_http_the_page_is_told(server):
         return done.status_code == 200 and await states(server.visitor, showtime) == ALL_BLOCKED
 
     await eventually(all_is_over, within=10)
-    mine = (await server.bob.get(f"/api/bookings/{booking}")).json()["booking"]
-    assert (mine["status"], mine["refund"]) == ("cancelled", "done")
+
+    async def refunded():
+        mine = (await server.bob.get(f"/api/bookings/{booking}")).json()["booking"]
+        return (mine["status"], mine["refund"]) == ("cancelled", "done")
+
+    await eventually(refunded)
     problem(await lock(server.eve, showtime, "A3"), 409, "showtime_closed")
 
     async def audited():

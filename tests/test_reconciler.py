@@ -1,6 +1,7 @@
 """What the reconciler finishes, what it leaves alone, and that doing it twice is doing it once."""
 
 import asyncio
+from datetime import UTC, datetime
 
 import pytest
 
@@ -17,6 +18,8 @@ from tests.stored import refunds, stocked
 pytestmark = IN_MODULE_LOOP
 
 stored = stocked()
+
+LONG_AGO = datetime.fromtimestamp(0, UTC)
 
 
 async def unreachable():
@@ -294,6 +297,41 @@ async def test_a_provider_that_hangs_holds_up_nobody(stored, monkeypatch):
     assert {(await stored.booking(b.id))["status"] for b in bookings} == {"expired"}
 
 
+async def test_hopeless_after_a_silence_is_told_all_the_same(stored):
+    provider = Watched(stored)
+    here = desk(stored, provider)
+    booking = await paying(here, stored, provider, method="demo:approve")
+    provider.before["cancel"] = unreachable
+    await here.reconcile()
+    provider.before.clear()
+    await stored.ledger.delete_one({"_id": (await stored.booking(booking.id))["intent_id"]})
+    for _ in range(3):
+        await stored.past_its_deadline(booking.id)
+        await here.reconcile()
+    assert actions(await stored.booking(booking.id)).count("system.error") == 1
+    await stored.database["bookings"].delete_one({"_id": booking.id})
+
+
+async def test_a_late_answer_about_one_payment_does_not_hurry_the_next(stored):
+    provider = Watched(stored)
+    here = desk(stored, provider)
+    first = await paying(here, stored, provider, method="demo:approve")
+    asked_about = await here.bookings.get(first.id)
+    entry = asked_about.timeline[0]
+    await here.bookings.decline(asked_about, [entry])
+    in_time = from_ms(to_ms(asked_about.created_at) + 10**9)
+    await stored.database["bookings"].update_one(
+        {"_id": first.id}, {"$set": {"expires_at": in_time}}
+    )
+    second = await here.bookings.start_payment(
+        await here.bookings.get(first.id), "another intent", [entry]
+    )
+    before = (await stored.booking(second.id))["pay_by"]
+    assert await here.bookings.postpone(asked_about, "pay_by", 1, 1, []) is None
+    assert (await stored.booking(second.id))["pay_by"] == before
+    await stored.database["bookings"].delete_one({"_id": first.id})
+
+
 # -- one among many ------------------------------------------------------------------------------
 
 
@@ -310,6 +348,61 @@ async def test_one_hopeless_booking_keeps_no_other_waiting(stored, caplog):
     assert ended == ["expired", "paying", "expired", "expired"]
     assert bookings[1].id in caplog.text
     await stored.database["bookings"].delete_one({"_id": bookings[1].id})
+
+
+async def test_three_hundred_that_lapse_together_end_in_one_round(stored):
+    here = desk(stored)
+    template = await stored.booking((await here.pending(await plan(stored.database), "A1")).id)
+    many = [
+        {
+            **template,
+            "_id": f"bk_many_{n}",
+            "seats": [f"Z{n}"],
+            "claims": [f"Z{n}"],
+            "expires_at": LONG_AGO,
+        }
+        for n in range(300)
+    ]
+    await stored.database["bookings"].insert_many(many)
+    await here.reconciler.run_once()
+    ended = {"_id": {"$regex": "^bk_many_"}, "status": "expired"}
+    assert await stored.database["bookings"].count_documents(ended) == 300
+    await stored.database["bookings"].delete_many({"_id": {"$regex": "^bk_many_"}})
+
+
+async def test_a_checkout_that_cannot_be_ended_holds_up_no_other(stored):
+    """The seats of the first stand under another booking's id, which comes after it."""
+    here = desk(stored)
+    showtime = await plan(stored.database)
+    sold = await here.pay(await here.pending(showtime, "A1"))
+    keys = showtime_keys(showtime)
+    await stored.redis.hset(keys["seats_key"], "A1", "c:bk_nobody")
+    await stored.redis.hset(keys["locks_key"], "b:bk_nobody", "ben 2 A1")
+    await stored.redis.zadd(
+        keys["checkouts_key"], {f"{showtime}:{sold.id}": 1, f"{showtime}:bk_nobody": 2}
+    )
+    await stored.database["bookings"].update_one({"_id": sold.id}, {"$set": {"seats_due": True}})
+    for _ in range(2):
+        await stored.past_its_deadline(sold.id)
+        await here.reconcile()
+    assert await stored.seats(showtime) == {"A1": f"b:{sold.id}"}
+
+
+async def test_a_sale_that_cannot_be_shown_is_told(stored, caplog):
+    here = desk(stored)
+    showtime = await plan(stored.database)
+    sold = await here.pay(await here.pending(showtime, "A1"))
+    await stored.redis.hset(showtime_keys(showtime)["seats_key"], "A1", "b:bk_nobody")
+    await stored.database["bookings"].update_one({"_id": sold.id}, {"$set": {"seats_due": True}})
+    for _ in range(6):
+        await stored.database["bookings"].update_one({"_id": sold.id}, {"$unset": {"seats_at": ""}})
+        await here.reconcile()
+    row = await stored.booking(sold.id)
+    assert actions(row).count("system.error") == 1
+    assert row["timeline"][-1]["detail"] == {"about": "seats", "error": "SeatsTaken"}
+    await here.reconcile()
+    assert len((await stored.booking(sold.id))["timeline"]) == len(row["timeline"])
+    await stored.database["bookings"].delete_one({"_id": sold.id})
 
 
 async def test_ten_reconcilers_at_once_do_it_once(stored):

@@ -28,11 +28,13 @@ class BookingsPage extends View {
       bookings.load();
     }
     super.paint(state);
-    const moving = ledger.items.find(
+    const moving = ledger.items.filter(
       ({ status, refund }) => status === "paying" || refund === "due",
     );
     clearTimeout(this.#timer);
-    if (moving) this.#timer = setTimeout(() => this.#reread(moving.id), REFRESH);
+    if (moving.length) {
+      this.#timer = setTimeout(() => moving.forEach(({ id }) => this.#reread(id)), REFRESH);
+    }
   }
 
   template({ session, bookings: ledger }) {
@@ -60,7 +62,7 @@ class BookingsPage extends View {
   #card(booking) {
     const { id, seats } = booking;
     return bookingCard(booking, {
-      chosen: this.#asking?.id === id ? this.#asking.seats : null,
+      chosen: this.#asking?.id === id ? this.#asking.seats.filter((s) => seats.includes(s)) : null,
       note: this.#note?.id === id ? this.#note.text : "",
       ask: () => this.#ask({ id, seats }),
       choose: (seat) => this.#choose(seat),

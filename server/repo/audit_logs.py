@@ -1,7 +1,8 @@
 """Collection `audit_logs`: append-only, one chain.
 
 Each entry carries its number `n`, the hash of the entry before it and its own, so that a missing or
-changed one is found.
+changed one is found. How far the chain had got is kept apart, in `audit_anchors`, so that its end
+cannot go missing either.
 """
 
 import hashlib
@@ -21,6 +22,7 @@ SYSTEM = "system"
 class AuditLogRepo:
     def __init__(self, database: Database) -> None:
         self._rows = database["audit_logs"]
+        self._anchors = database["audit_anchors"]
 
     async def append(self, entries: Sequence[Document]) -> int:
         """Add those entries whose `_id` is not there yet; returns how many were added.
@@ -30,8 +32,10 @@ class AuditLogRepo:
         """
         ids = [entry["_id"] for entry in entries]
         known = {row["_id"] async for row in self._rows.find({"_id": {"$in": ids}}, {"_id": 1})}
-        head = await self._rows.find_one(sort=[("n", -1)]) or {"n": 0, "hash": GENESIS}
-        number, previous = head["n"], head["hash"]
+        newest = await self._rows.find_one(sort=[("n", -1)]) or {"n": 0, "hash": GENESIS}
+        anchored = await self.anchor()
+        behind = newest["n"] < anchored[0]  # somebody took the end away: its numbers stay taken
+        number, previous = anchored if behind else (newest["n"], newest["hash"])
         chained = []
         for entry in entries:
             if entry["_id"] in known:
@@ -43,7 +47,29 @@ class AuditLogRepo:
             chained.append({**link, "hash": previous})
         if chained:
             await self._rows.insert_many(chained, ordered=True)
+            await self._move_anchor(number, previous)
         return len(chained)
+
+    async def anchor(self) -> tuple[int, str]:
+        """Return number and hash of an entry that was written: the chain is at least so long."""
+        row = await self._anchors.find_one({"_id": "audit_logs"})
+        return (row["n"], row["hash"]) if row else (0, GENESIS)
+
+    async def _move_anchor(self, number: int, entry_hash: str) -> None:
+        """Forward only; who dies before this leaves one that is merely behind."""
+        further = {"$gt": [number, {"$ifNull": ["$n", 0]}]}
+        await self._anchors.update_one(
+            {"_id": "audit_logs"},
+            [
+                {
+                    "$set": {
+                        "n": {"$cond": [further, number, "$n"]},
+                        "hash": {"$cond": [further, entry_hash, "$hash"]},
+                    }
+                }
+            ],
+            upsert=True,
+        )
 
     async def chain(self) -> AsyncIterator[Document]:
         """Yield every entry, oldest first."""

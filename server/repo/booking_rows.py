@@ -58,7 +58,7 @@ def booking_of(row: dict[str, Any]) -> Booking:
         seats=row["seats"],
         status=row["status"],
         amount=Money(**row["amount"]),
-        prices=row["prices"],
+        prices=row.get("prices") or _spread(row["amount"]["minor"], row["seats"]),
         created_at=row["created_at"],
         expires_at=row["expires_at"],
         remaining_ms=max(0, to_ms(row["expires_at"]) - to_ms(row["updated_at"])),
@@ -81,6 +81,12 @@ def claim_of(booking: Booking) -> Claim:
         booked=booking.status == "confirmed",
         expires_at=to_ms(booking.expires_at),
     )
+
+
+def _spread(minor: int, seats: list[str]) -> dict[str, int]:
+    """Return prices that add up to `minor`, for a booking from before prices were kept."""
+    share, rest = divmod(minor, len(seats))
+    return {seat: share + (number < rest) for number, seat in enumerate(seats)}
 
 
 def _refund_of(row: dict[str, Any]) -> Refund:

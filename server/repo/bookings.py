@@ -27,6 +27,8 @@ _LONG_AGO = datetime.fromtimestamp(0, UTC)
 
 
 Entries = Sequence[TimelineEntry]
+Postponed = Literal["pay_by", "refund_at", "seats_at"]
+"""Until when a payment is left to itself, a refund, or the image on the map."""
 
 
 class SeatsClaimed(Exception):
@@ -55,6 +57,11 @@ class BookingRepo:
     async def get(self, booking_id: str) -> Booking | None:
         rows = await self._read({"_id": booking_id}, limit=1)
         return rows[0] if rows else None
+
+    async def get_many(self, booking_ids: Sequence[str]) -> dict[str, Booking]:
+        """Return those that there are, by id."""
+        found = await self._read({"_id": {"$in": list(booking_ids)}}, limit=len(booking_ids) or 1)
+        return {booking.id: booking for booking in found}
 
     async def of_user(
         self,
@@ -117,10 +124,12 @@ class BookingRepo:
         return await self._read(late, limit=limit, order={deadline: 1})
 
     async def audit_due(self, limit: int) -> list[Booking]:
-        return await self._read({"audit_due": True}, limit=limit)
+        return await self._read({"audit_due": True}, limit=limit, order={"updated_at": 1})
 
     async def seats_due(self, limit: int) -> list[Booking]:
-        return await self._read({"seats_due": True}, limit=limit)
+        """Return bookings that the map does not show as they are, unless it was tried just now."""
+        now = {"$or": [{"seats_at": None}, {"$expr": {"$lte": ["$seats_at", "$$NOW"]}}]}
+        return await self._read({"seats_due": True, **now}, limit=limit, order={"updated_at": 1})
 
     async def refund_due(self, limit: int) -> list[Booking]:
         """Return bookings with money to give back, unless it was tried just now."""
@@ -239,24 +248,29 @@ class BookingRepo:
         )
 
     async def postpone(
-        self, booking: Booking, deadline: Literal["pay_by", "refund_at"], seconds: int, es: Entries
+        self, booking: Booking, deadline: Postponed, seconds: int, tries: int, entries: Entries
     ) -> Booking | None:
-        """What the provider would not do is tried again in so many seconds."""
+        """What could not be done is tried again in so many seconds; `tries`: in vain so far."""
         again = {"$dateAdd": {"startDate": "$$NOW", "unit": "second", "amount": seconds}}
-        where: Document = {**_unchanged(booking), "attempts": {"$in": [booking.attempts]}}
-        if not booking.attempts:
-            where["attempts"]["$in"].append(None)
+        before = [booking.attempts] if booking.attempts else [0, None]
+        where = {"intent_id": booking.intent_id, "attempts": {"$in": before}}
         return await self._move(
-            where, es, attempts=booking.attempts + 1, computed={deadline: again}
+            _unchanged(booking) | where, entries, attempts=tries, computed={deadline: again}
         )
 
     async def noticed(self, booking_id: str, notice: str) -> None:
         """The notifier has taken the notice over."""
         await self._rows.update_one({"_id": booking_id}, {"$pull": {"notices": notice}})
 
+    async def note(self, booking: Booking, entries: Entries) -> Booking | None:
+        """Something happened that changes nothing else."""
+        return await self._move({"_id": booking.id}, entries)
+
     async def seats_shown(self, booking: Booking) -> bool:
         """Redis shows this booking as it is: nothing is due. False when it has moved on."""
-        result = await self._rows.update_one(_unchanged(booking), {"$unset": {"seats_due": ""}})
+        result = await self._rows.update_one(
+            _unchanged(booking), {"$unset": {"seats_due": "", "seats_at": ""}}
+        )
         return bool(result.matched_count)
 
     async def audited(self, booking: Booking) -> None:

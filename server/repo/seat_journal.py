@@ -9,6 +9,9 @@ from server.repo.mongo import Document
 from server.repo.outbox import Outbox
 from server.repo.seat_log import LogEntry
 
+_AT_ONCE = 100
+"""So many acts a document: it stays far from the size that MongoDB refuses."""
+
 
 class SeatJournal:
     """Group commit: what comes while a write is under way goes together into the next one."""
@@ -28,7 +31,7 @@ class SeatJournal:
 
     async def _write_all(self) -> None:
         while self._waiting:
-            batch, self._waiting = self._waiting, []
+            batch, self._waiting = self._waiting[:_AT_ONCE], self._waiting[_AT_ONCE:]
             try:
                 await self._outbox.add_all([row for rows, _ in batch for row in rows])
             except Exception as error:

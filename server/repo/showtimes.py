@@ -105,7 +105,7 @@ class ShowtimeRepo:
         showtime."""
         order = {"actor_id": wanted.actor_id, "request_id": wanted.request_id, "why": wanted.why}
         await self._rows.update_one(
-            {"_id": wanted.showtime_id, "status": {"$ne": "cancelled"}},
+            {"_id": wanted.showtime_id, "cancellation": {"$exists": False}},
             {"$set": {"status": "cancelled", "cancellation": order, "cancellation_due": True}},
         )
         row = await self._rows.find_one({"_id": wanted.showtime_id})
@@ -122,6 +122,17 @@ class ShowtimeRepo:
             }
         )
         return [_cancellation_of(row) async for row in rows]
+
+    async def cancel_again(self) -> None:
+        """Make every cancellation of a showtime that is not over due again."""
+        await self._rows.update_many(
+            {
+                "status": "cancelled",
+                "cancellation": {"$exists": True},
+                "ends_at": {"$gt": datetime.now(UTC)},
+            },
+            {"$set": {"cancellation_due": True}},
+        )
 
     async def cancelled_whole(self, showtime_id: str) -> None:
         """Nothing is left to be done about its cancellation."""
