@@ -8,7 +8,9 @@ INSTALLED := $(VENV)/.installed
 BENCHMARKS := locks
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test quick lint format bench clean
+FAULTS := crashes fault_mutants failover random_kills audit_storm idempotency_storm
+
+.PHONY: help install run test quick faults lint format bench clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -23,6 +25,9 @@ test: lint ## run everything that CI runs
 
 quick: lint ## run the fast tests
 	$(PY) -m pytest -m "not slow and not browser"
+
+faults: $(INSTALLED) ## kill, cut off and wipe everything, many times over
+	ROWLOCK_FAULTS=whole $(PY) -m pytest $(FAULTS:%=tests/test_%.py)
 
 lint: $(INSTALLED) ## check style and types
 	$(PY) -m ruff check

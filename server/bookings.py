@@ -120,7 +120,7 @@ class BookingSaga:
                 raise ShowtimeClosed
             started = await self._start_payment(caller, booking, payment, method)
             if started:
-                return await self._settlement.confirm(caller, started)
+                return _settled(await self._settlement.confirm(caller, started))
             booking = await self.get(caller, booking_id)
         paid = booking.status == "confirmed" and _payment_of(booking) == payment
         if paid or booking.status == "paying":
@@ -215,6 +215,14 @@ def _same(booking: Booking, showtime_id: str, seats: Sequence[str]) -> Booking:
     if (booking.showtime_id, asked) != (showtime_id, sorted(seats)):
         raise IdempotencyKeyReused
     return booking
+
+
+def _settled(booking: Booking) -> Booking:
+    """Return a booking that was just paid for, or is about to be; raises BookingState for one that
+    somebody has cancelled since."""
+    if booking.status in ("paying", "confirmed"):
+        return booking
+    raise _in_state(booking)
 
 
 def _in_state(booking: Booking) -> BookingState:

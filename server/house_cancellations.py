@@ -88,6 +88,8 @@ class HouseCancellations:
             await self._orders.cancelled_whole(ordered.showtime_id)
 
     async def _record(self, ordered: HouseCancellation) -> None:
+        if ordered.recorded:
+            return
         record = AuditRecord(
             "admin.showtime_cancelled",
             "ok",
@@ -97,6 +99,7 @@ class HouseCancellations:
             request_id=ordered.request_id,
         )
         await self._outbox.add(record, f"cancelled-{ordered.showtime_id}")
+        await self._orders.recorded(ordered.showtime_id)
 
     async def _close(self, ordered: HouseCancellation) -> None:
         """End the sale, then take all locks back, lapsed ones too: none can follow."""

@@ -8,6 +8,7 @@ house has cancelled are closed again.
 
 import logging
 from collections.abc import Collection
+from contextlib import suppress
 
 from server.booking_image import BookingImage
 from server.errors import StoreUnavailable
@@ -15,6 +16,7 @@ from server.repo.bookings import BookingRepo
 from server.repo.claims import ClaimStore
 from server.repo.seat_answers import Claim, ShowtimeNotLoaded
 from server.repo.showtimes import ShowtimeRepo
+from server.repo.store_runs import StoreRunRepo
 
 logger = logging.getLogger("rowlock.image_repair")
 
@@ -28,12 +30,14 @@ class ImageRepair:
         bookings: BookingRepo,
         claims: ClaimStore,
         image: BookingImage,
+        runs: StoreRunRepo,
     ) -> None:
         self._showtimes = showtimes
         self._bookings = bookings
         self._claims = claims
         self._image = image
-        self._checked_run = ""
+        self._runs = runs
+        self._compared = ""
 
     async def run_once(self) -> int:
         """Look whether Redis is another run than the one that was checked, and check it then.
@@ -41,22 +45,33 @@ class ImageRepair:
         Returns how many seats were not as MongoDB has them; raises when a store does not answer.
         """
         run = await self._claims.run_id()
-        if run == self._checked_run:
+        if run == self._compared:
+            return 0
+        if run == await self._runs.compared():
+            self._compared = run  # another process was quicker
             return 0
         await self._showtimes.cancel_again()
         wrong, failed = 0, False
         for showtime_id in await self._showtimes.ids(not_over=True):
             try:
                 wrong += await self.repair(showtime_id)
+                await self._renew(showtime_id)
             except StoreUnavailable:
                 raise
             except Exception:
                 failed = True
                 logger.exception("showtime %s could not be compared", showtime_id)
-        self._checked_run = "" if failed else run
+        if not failed:
+            await self._runs.remember(run)
+            self._compared = run
         if wrong:
             logger.warning("Redis had started anew and %d seats were not as sold", wrong)
         return wrong
+
+    async def _renew(self, showtime_id: str) -> None:
+        """What was numbered and lost is numbered again: whoever heard it must not go by numbers."""
+        with suppress(ShowtimeNotLoaded):
+            await self._claims.renew_epoch(showtime_id)
 
     async def repair(self, showtime_id: str) -> int:
         """Make the map of one showtime show its bookings; returns how many seats were wrong."""

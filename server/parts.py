@@ -36,6 +36,7 @@ from server.repo.seat_journal import SeatJournal
 from server.repo.seat_log import SeatLog
 from server.repo.seats import SeatStore
 from server.repo.showtimes import ShowtimeRepo
+from server.repo.store_runs import StoreRunRepo
 from server.repo.users import Users
 from server.repo.webhook_events import WebhookEventRepo
 from server.seats import SeatLocks
@@ -121,7 +122,7 @@ def build_parts(settings: Settings) -> Parts:
     )
     saga = BookingSaga(bookings, claims, locks, showtimes, rebuilder, image, settlement, provider)
     reconciler = Reconciler(settlement, image, bookings, claims)
-    repair = ImageRepair(planned, bookings, claims, image)
+    repair = ImageRepair(planned, bookings, claims, image, StoreRunRepo(database))
     logs, users = AuditLogRepo(database), Users(database)
     relay = AuditRelay(logs, SeatLog(client), bookings, outbox, users, LeaseRepo(database))
     notified, percent = NotificationRepo(database), settings.almost_sold_out_percent

@@ -15,6 +15,7 @@ from server.repo.outbox import Outbox
 from server.repo.redis import Scripts
 from server.repo.seats import SeatStore
 from server.repo.showtimes import HouseCancellation, ShowtimeRepo
+from server.repo.store_runs import StoreRunRepo
 from tests.desk import ANN, BEN, CAT, Watched, desk
 from tests.running import (
     HALL,
@@ -115,6 +116,7 @@ async def test_a_booking_that_slips_through_the_closing_door_is_found(stored):
 STEPS = [
     (ShowtimeRepo, "cancel"),
     (Outbox, "add"),
+    (ShowtimeRepo, "recorded"),
     (SeatStore, "close"),
     (SeatStore, "revoke"),
     (BookingRepo, "cancel"),
@@ -220,7 +222,13 @@ async def test_closed_again_after_a_failover_to_a_store_that_never_heard_of_it(s
     await stored.redis.delete(keys["seats_key"])
     await stored.redis.hset(keys["meta_key"], mapping=before)
     claims = ClaimStore(Scripts(stored.redis))
-    repair = ImageRepair(ShowtimeRepo(stored.database, None), here.bookings, claims, here.image)
+    repair = ImageRepair(
+        ShowtimeRepo(stored.database, None),
+        here.bookings,
+        claims,
+        here.image,
+        StoreRunRepo(stored.database),
+    )
     with pytest.raises(ShowtimeClosed):
         await desk(stored).pending(showtime, "A2")
     await repair.run_once()

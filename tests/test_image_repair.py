@@ -10,6 +10,7 @@ from server.repo.claims import ClaimStore
 from server.repo.keys import showtime_keys
 from server.repo.redis import Scripts
 from server.repo.showtimes import ShowtimeRepo
+from server.repo.store_runs import StoreRunRepo
 from tests.desk import ANN, BEN, desk
 from tests.running import IN_MODULE_LOOP, plan
 from tests.stored import stocked
@@ -36,7 +37,13 @@ def claims(stored):
 @pytest_asyncio.fixture(loop_scope="module")
 async def repair(stored, claims):
     here = desk(stored)
-    repair = ImageRepair(ShowtimeRepo(stored.database, None), here.bookings, claims, here.image)
+    repair = ImageRepair(
+        ShowtimeRepo(stored.database, None),
+        here.bookings,
+        claims,
+        here.image,
+        StoreRunRepo(stored.database),
+    )
     await repair.run_once()
     return repair
 
@@ -129,7 +136,13 @@ async def test_many_repairs_amid_sales_and_cancellations_break_nothing(stored, c
     here = desk(stored)
     showtime = await plan(stored.database)
     repairs = [
-        ImageRepair(ShowtimeRepo(stored.database, None), here.bookings, claims, here.image)
+        ImageRepair(
+            ShowtimeRepo(stored.database, None),
+            here.bookings,
+            claims,
+            here.image,
+            StoreRunRepo(stored.database),
+        )
         for _ in range(5)
     ]
     over = False

@@ -58,7 +58,7 @@ class AuditLogRepo:
     async def _move_anchor(self, number: int, entry_hash: str) -> None:
         """Forward only; who dies before this leaves one that is merely behind."""
         further = {"$gt": [number, {"$ifNull": ["$n", 0]}]}
-        await self._anchors.update_one(
+        await self._anchors.find_one_and_update(
             {"_id": "audit_logs"},
             [
                 {

@@ -133,6 +133,17 @@ class ClaimStore:
         info = await answer(self._scripts.redis.info("server"))
         return str(info["run_id"])
 
+    async def renew_epoch(self, showtime_id: str) -> None:
+        """Let the numbers begin anew, under a new epoch; seats and locks stay as they are."""
+        word, reply = await self._scripts.run(
+            "renew_epoch",
+            showtime_keys(showtime_id),
+            showtime=showtime_id,
+            epoch=secrets.token_hex(8),
+        )
+        if word != "ok":
+            refuse(word, reply)
+
     async def begin_rebuild(self, showtime_id: str, token: str, stale_epoch: str) -> str:
         """Ask for the sole right to rebuild, in the name of `token`.
 

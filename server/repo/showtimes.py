@@ -22,6 +22,8 @@ class HouseCancellation:
     request_id: str
     why: str
     due: bool = True
+    recorded: bool = False
+    """Whether the act is on its way to the audit log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +125,12 @@ class ShowtimeRepo:
         )
         return [_cancellation_of(row) async for row in rows]
 
+    async def recorded(self, showtime_id: str) -> None:
+        """The act of cancelling is on its way to the audit log."""
+        await self._rows.update_one(
+            {"_id": showtime_id}, [{"$set": {"cancellation_recorded": True}}]
+        )
+
     async def cancel_again(self) -> None:
         """Make every cancellation of a showtime that is not over due again."""
         await self._rows.update_many(
@@ -154,7 +162,10 @@ class ShowtimeRepo:
 
 def _cancellation_of(row: Document) -> HouseCancellation:
     return HouseCancellation(
-        row["_id"], **row["cancellation"], due=row.get("cancellation_due", False)
+        row["_id"],
+        **row["cancellation"],
+        due=row.get("cancellation_due", False),
+        recorded=row.get("cancellation_recorded", False),
     )
 
 
