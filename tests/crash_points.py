@@ -78,6 +78,8 @@ def _in_requests() -> list[Point]:
         *both(f"{CLAIMS}.give_back", "give back"),
         *both(f"{BOOKINGS}.refunded", "give back"),
         *both(f"{SHOWTIMES}.cancel", "house", 1),
+        *both(f"{OUTBOX}.add", "house", 1),
+        *both(f"{SHOWTIMES}.recorded", "house", 1),
         *both(f"{CLAIMS}.begin_rebuild", "loss", 1),
         *both(f"{CLAIMS}.rebuild", "loss", 1),
     ]
@@ -97,7 +99,6 @@ def _in_background() -> list[Point]:
         *both(f"{PROVIDER}.cancel", "late"),
         *both(f"{PROVIDER}.cancel", "failing"),
         *both(f"{BOOKINGS}.expire_unpaid", "failing"),
-        *both(f"{OUTBOX}.add", "house", 1),
         *both(f"{SEATS}.close", "house", 1),
         *both(f"{BOOKINGS}.cancel", "house", 2),
         *both(f"{SEATS}.block", "house", 1),

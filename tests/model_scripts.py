@@ -65,12 +65,13 @@ class ModelScripts:
         new = [
             entry for partition, log in logs.items() for entry in log[logged.get(partition, 0) :]
         ]
-        if name in ("lock_seats", "extend_lock"):
-            repeated = not new
-        else:
-            repeated = name == "release_seats" and made["operation"] in operations
-        if repeated:
-            new = self._recent(args["showtime"], args["user"])
+        repeated = {
+            "lock_seats": sum(len(e.seats) for e in new if e.type == "seat.locked") < len(seats),
+            "extend_lock": not new,
+            "release_seats": made["operation"] in operations,
+        }
+        if repeated.get(name):
+            new += self._recent(args["showtime"], args["user"])
         return _answered(name, answer, [_flat(entry) for entry in new], state.now())
 
     def _recent(self, showtime_id: str, user_id: str) -> list[LogEntry]:

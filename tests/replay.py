@@ -53,6 +53,8 @@ def _wrong(entry: Entry, holders: Mapping[str, str], owners: Mapping[str, str]) 
         other_booking = had_as.startswith("bk_") and had_as != booking
         if holders[seat] == UNKNOWN or (not had_by and free_will_do):
             continue
+        if booking and booking not in owners:
+            continue  # a checkout that never came to be a booking: nobody knows whose
         if not theirs or other_booking:
             found.append(f"{entry['_id']} {entry['action']} {seat} of {holders[seat]!r}: {target}")
     return found

@@ -70,6 +70,8 @@ class Faults:
     """One call that is struck by one fault, and how often: what is rare elsewhere is not here."""
     triggers: dict[str, tuple[int, bool, Callable[[], None]]] = field(default_factory=dict)
     """Call -> before or after (true) the how-maniest of it something happens in the world."""
+    runs: Counter[str] = field(default_factory=Counter)
+    """Store -> how often it has started anew; what was on its way to it then never arrives."""
     away: dict[str, tuple[float, float]] = field(default_factory=dict)
     """Store -> from when until when it does not answer at all."""
     prompt: float = 0.5
@@ -157,12 +159,11 @@ class Line:
             case "request lost":
                 return await self._unanswered(name, self._random() * patience)
             case "reply lost":
-                effect = _quiet(effect)
-                self._loop.at(self._loop.time() + self._random() * 0.05, effect)
+                self._send(self._random() * 0.05, None, name, effect)
                 return await self._unanswered(name, self._random() * patience)
             case "late effect":
                 late = patience + self._random() * LATE_SECONDS
-                self._loop.at(self._loop.time() + late, self._land, None, name, effect)
+                self._send(late, None, name, effect)
                 return await self._unanswered(name, patience)
             case "slow":
                 return await self._after(self._random() * patience * 0.9, name, effect)
@@ -182,15 +183,31 @@ class Line:
     async def _after(self, seconds: float, name: str, effect: Callable[[], Any]) -> Any:
         """The effect comes, even when whoever asked for it is gone by then."""
         answer = self._loop.create_future()
-        self._loop.at(self._loop.time() + seconds, self._land, answer, name, effect)
+        self._send(seconds, answer, name, effect)
         return await answer
 
+    def _send(
+        self,
+        seconds: float,
+        answer: "asyncio.Future[Any] | None",
+        name: str,
+        effect: Callable[[], Any],
+    ) -> None:
+        run = self._faults.runs[self._store]
+        self._loop.at(self._loop.time() + seconds, self._land, run, answer, name, effect)
+
     def _land(
-        self, answer: "asyncio.Future[Any] | None", name: str, effect: Callable[[], Any]
+        self,
+        run: int,
+        answer: "asyncio.Future[Any] | None",
+        name: str,
+        effect: Callable[[], Any],
     ) -> None:
         """Let it happen; and tell, if somebody still waits for it."""
         given_up = answer is None or answer.done()
         try:
+            if run != self._faults.runs[self._store]:
+                raise UNANSWERED[self._store]()
             found = effect()
         except Exception as error:
             if answer and not given_up:

@@ -118,8 +118,10 @@ class Oracle:
                 self.broken(f"two events are called {entry.id}")
             self.events[entry.id] = entry
         now, ttl = self._world.redis_now(), round(self._world.ttl * 1000)
-        for lock in self._world.seats.state.showtime(SHOWTIME).locks.values():
-            age = lock.deadline - self._locked_at.setdefault(lock.id, now)
+        locks = self._world.seats.state.showtime(SHOWTIME).locks.values()
+        self._locked_at = {lock.id: self._locked_at.get(lock.id, now) for lock in locks}
+        for lock in locks:
+            age = lock.deadline - self._locked_at[lock.id]
             if age > ttl * (1 + lock.extensions):
                 self.broken(f"{lock.id} of {lock.user} lives {age} ms")
 
@@ -129,7 +131,7 @@ class Oracle:
         if not isinstance(lock, Lock):
             return
         self.counts["locks told"] += 1
-        self._acts.append(("lock", {"lock": lock.id, "seats": lock.seats}))
+        self._acts.append(("lock", {"lock": lock.id, "seats": seats}))
         self._lives(lock)
         if not set(seats) <= set(lock.seats):
             self.broken(f"{caller.request_id} was told a lock without {seats}: {lock.seats}")
@@ -137,7 +139,7 @@ class Oracle:
     def _lives(self, lock: Lock) -> None:
         """What is told of a lock's time is so: one TTL from its beginning, one per extension."""
         extensions = MAX_EXTENSIONS - lock.extensions_left
-        age = lock.expires_at - self._locked_at[lock.id]
+        age = lock.expires_at - self._locked_at.get(lock.id, lock.expires_at)
         if age > round(self._world.ttl * 1000) * (1 + extensions):
             self.broken(f"{lock.id} of {lock.user_id} was told to live {age} ms")
 

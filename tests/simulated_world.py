@@ -92,7 +92,6 @@ class World:
         self.ttl = 0.0
         self.job_pause = 1.0
         self.watching = False
-        self.redis_run = "run_1"
         self.remembers = False
         self.remembered = [Stored()]
         """What Redis held before each of the last changes, where a replica is to take over."""
@@ -439,7 +438,8 @@ class LinedClaims(ClaimStore):
         return shown
 
     async def run_id(self) -> str:
-        run: str = await self._line.call("run_id", lambda: self._world.redis_run)
+        runs = self._world.faults.runs
+        run: str = await self._line.call("run_id", lambda: f"run_{runs['redis']}")
         return run
 
 

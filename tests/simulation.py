@@ -153,26 +153,28 @@ class _Play:
             self._world.at(self._draw.uniform(2, self._lasts), happen)
         else:
             call, count = self._draw.choice(CRITICAL), self._draw.choice((1, 1, 2, 2, 3, 4))
-            self._world.faults.triggers[call] = count, self._draw.random() < 0.5, happen
+            after = happen == self._fail_over or self._draw.random() < 0.5
+            self._world.faults.triggers[call] = count, after, happen
 
     def _wipe(self) -> None:
-        """FLUSHALL, or a restart without its data."""
-        world = self._world
-        world.note("world", "wipes Redis")
-        world.faults.struck["wipe"] += 1
-        self._oracle.lost |= self._oracle.redis_forgets()
-        world.seats.wipe()
+        """Redis starts anew without its data."""
+        self._lose("wipe")
+        self._world.seats.wipe()
 
     def _fail_over(self) -> None:
         """The primary dies; a replica that is a little behind takes over a moment later."""
         world, draw = self._world, self._draw
-        world.note("world", "fails over")
-        world.faults.struck["failover"] += 1
+        self._lose("failover")
+        world.seats.restore(draw.choice(world.remembered))
+        world.faults.away["redis"] = world.now, world.now + draw.uniform(0.01, 3)
+
+    def _lose(self, how: str) -> None:
+        """What only Redis knows is lost, and what was on its way to it."""
+        world = self._world
+        world.note("world", how)
+        world.faults.struck[how] += 1
+        world.faults.runs["redis"] += 1
         self._oracle.lost |= self._oracle.redis_forgets()
-        world.seats.restore(world.remembered[draw.randrange(len(world.remembered))])
-        world.redis_run = "run_2"
-        outage = world.now, world.now + draw.uniform(0.01, 3)
-        world.faults.away["redis"] = outage
 
     async def _trouble(self) -> None:
         """People act, everything fails; then nobody acts any more and nothing fails."""

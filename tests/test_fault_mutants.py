@@ -57,7 +57,7 @@ MUTANTS: dict[str, tuple[Any, ...]] = {
             "            await self._show(booking, caller)\n"
             "            return\n",
         ),
-        Mutant("image_repair.py", "if run == self._checked_run:", "if run:"),
+        Mutant("image_repair.py", "if run == self._compared:", "if run:"),
     ),
     "the log forgets before it is copied": (
         "not audited",
