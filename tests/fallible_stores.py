@@ -1,10 +1,8 @@
 """Stores that are killed and come back on the same data and the same port."""
 
 import asyncio
-import os
-import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +16,7 @@ from tests.toxic_proxy import ToxicProxy
 
 def kill(server: ChildServer) -> None:
     """End a store as a crash would; nothing is written any more."""
-    os.kill(int(server.pid_file.read_text()), signal.SIGKILL)
+    _process_of(server).kill()
 
 
 async def revive(server: ChildServer) -> None:
@@ -31,9 +29,16 @@ async def revive(server: ChildServer) -> None:
 
 async def gone(server: ChildServer) -> None:
     """Wait until a killed store has ended."""
-    pid = int(server.pid_file.read_text())
-    while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
-        await asyncio.sleep(0.01)
+    with suppress(psutil.NoSuchProcess):
+        process = psutil.Process(int(server.pid_file.read_text()))
+        while process.status() != psutil.STATUS_ZOMBIE:
+            await asyncio.sleep(0.01)
+
+
+def _process_of(server: ChildServer) -> psutil.Process:
+    process = psutil.Process(int(server.pid_file.read_text()))
+    assert str(server.pid_file) in process.cmdline(), "that is somebody else"
+    return process
 
 
 def client_of(server: EmbeddedValkey) -> Redis:

@@ -106,6 +106,8 @@ class _Play:
         self._cast()
         await self._trouble()
         await self._rest()
+        await asyncio.sleep(60)  # some process may still be at something, for nobody
+        await self._rest()
         await self._look()
         self._oracle.judge()
 
@@ -158,23 +160,25 @@ class _Play:
 
     def _wipe(self) -> None:
         """Redis starts anew without its data."""
-        self._lose("wipe")
-        self._world.seats.wipe()
+        if self._loses("wipe"):
+            self._world.seats.wipe()
 
     def _fail_over(self) -> None:
         """The primary dies; a replica that is a little behind takes over a moment later."""
         world, draw = self._world, self._draw
-        self._lose("failover")
-        world.seats.restore(draw.choice(world.remembered))
-        world.faults.away["redis"] = world.now, world.now + draw.uniform(0.01, 3)
+        if self._loses("failover"):
+            world.seats.restore(draw.choice(world.remembered))
+            world.faults.away["redis"] = world.now, world.now + draw.uniform(0.01, 3)
 
-    def _lose(self, how: str) -> None:
-        """What only Redis knows is lost, and what was on its way to it."""
+    def _loses(self, how: str) -> bool:
+        """Say whether it is time for that; what only Redis knows goes, and what is on its way."""
         world = self._world
-        world.note("world", how)
-        world.faults.struck[how] += 1
-        world.faults.runs["redis"] += 1
-        self._oracle.lost |= self._oracle.redis_forgets()
+        if world.faults_on:
+            world.note("world", how)
+            world.faults.struck[how] += 1
+            world.faults.runs["redis"] += 1
+            self._oracle.lost |= self._oracle.redis_forgets()
+        return world.faults_on
 
     async def _trouble(self) -> None:
         """People act, everything fails; then nobody acts any more and nothing fails."""
@@ -200,17 +204,22 @@ class _Play:
         """Let the background work go on until nothing is due."""
         world, oracle, began = self._world, self._oracle, self._world.now
         for _ in range(ROUNDS):
+            if not oracle.unsettled():
+                return
             process = world.living[0] if world.living else world.begin()
             if not oracle.loaded():
                 await process.quietly("rebuild", partial(process.rebuilder.rebuild, SHOWTIME))
             for name in process.jobs:
                 await process.job(name)
-            if not oracle.unsettled():
-                return
-            oracle.overdue(began)
-            moments = [oracle.next_deadline(), world.loop.next_event()]
-            due = min((each for each in moments if each), default=0.0)
-            await asyncio.sleep(max(1.0, due - world.now + 0.01))
+            if oracle.unsettled():
+                oracle.overdue(began)
+                await self._wait()
+
+    async def _wait(self) -> None:
+        """Let the time come when something is due, a second at least."""
+        moments = [self._oracle.next_deadline(), self._world.loop.next_event()]
+        due = min((each for each in moments if each), default=0.0)
+        await asyncio.sleep(max(1.0, due - self._world.now + 0.01))
 
     async def _look(self) -> None:
         """Let those who watch the map see that nothing more will come."""

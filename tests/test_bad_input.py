@@ -598,7 +598,10 @@ async def test_a_return_from_nowhere_signs_nobody_in(prepared):
         assert "set-cookie" not in answer.headers
     await eventually(lambda: nothing_waits(stored))
     after = await stored.digest()
-    assert {k for k in before | after if before.get(k) != after.get(k)} == {"audit_logs", "audit_anchors"}
+    assert {k for k in before | after if before.get(k) != after.get(k)} == {
+        "audit_logs",
+        "audit_anchors",
+    }
 
 
 async def test_a_cookie_from_nowhere_is_worth_nothing(place):
