@@ -17,7 +17,9 @@ from typing import Any
 from pymongo.errors import BulkWriteError, DuplicateKeyError
 
 from server.repo.indexes import INDEXES
-from tests.memory_language import MISSING, Document, Variables, evaluate, matches, sort_key
+from tests.memory_expressions import Variables, evaluate
+from tests.memory_filters import matches
+from tests.memory_values import MISSING, Document, sort_key
 
 Call = Callable[[str, Callable[[], Any]], Awaitable[Any]]
 """Performs one step (its name, what it does) at some moment, as a whole, and gives its answer."""

@@ -14,7 +14,8 @@ from server.errors import IdempotencyInProgress, RowlockError, StoreUnavailable
 from server.idempotency import Answer, fingerprint
 from server.models import Caller
 from tests.simulated_oracle import Oracle
-from tests.simulated_world import ADMIN, HALL, SHOWTIME, HungUp, Process, World
+from tests.simulated_process import HungUp, Process
+from tests.simulated_world import ADMIN, HALL, SHOWTIME, World
 
 T = TypeVar("T")
 

@@ -23,7 +23,9 @@ from unittest.mock import patch
 from tests.simulated_faults import CALLS, CRITICAL, KINDS
 from tests.simulated_oracle import Oracle
 from tests.simulated_people import ACTS, Administrator, Buyer
+from tests.simulated_process import Process
 from tests.simulated_time import Clock, lived_by
+from tests.simulated_verdict import Verdict
 from tests.simulated_world import PARTITION, SHOWTIME, World
 from tests.virtual_time import Stuck
 
@@ -62,7 +64,7 @@ def staged() -> Iterator[Clock]:
 
 def run(clock: Clock, seed: int, *, trace: bool = False) -> Outcome:
     """Run one seed on a stage that is set."""
-    world = World(clock, seed)
+    world = World(clock, seed, Process)
     if trace:
         world.trace = []
     oracle = Oracle(world)
@@ -99,6 +101,7 @@ class _Play:
     def __init__(self, world: World, oracle: Oracle, clock: Clock) -> None:
         self._world = world
         self._oracle = oracle
+        self._verdict = Verdict(oracle)
         self._clock = clock
         self._draw = world.random
 
@@ -107,9 +110,10 @@ class _Play:
         await self._trouble()
         await self._rest()
         await asyncio.sleep(60)  # some process may still be at something, for nobody
-        await self._rest()
+        if self._verdict.unsettled():
+            await self._rest()
         await self._look()
-        self._oracle.judge()
+        self._verdict.judge()
 
     def _cast(self) -> None:
         """Draw the world and what will go wrong in it."""
@@ -202,24 +206,19 @@ class _Play:
 
     async def _rest(self) -> None:
         """Let the background work go on until nothing is due."""
-        world, oracle, began = self._world, self._oracle, self._world.now
+        world, verdict, began = self._world, self._verdict, self._world.now
         for _ in range(ROUNDS):
-            if not oracle.unsettled():
-                return
             process = world.living[0] if world.living else world.begin()
-            if not oracle.loaded():
+            if not verdict.loaded():
                 await process.quietly("rebuild", partial(process.rebuilder.rebuild, SHOWTIME))
             for name in process.jobs:
                 await process.job(name)
-            if oracle.unsettled():
-                oracle.overdue(began)
-                await self._wait()
-
-    async def _wait(self) -> None:
-        """Let the time come when something is due, a second at least."""
-        moments = [self._oracle.next_deadline(), self._world.loop.next_event()]
-        due = min((each for each in moments if each), default=0.0)
-        await asyncio.sleep(max(1.0, due - self._world.now + 0.01))
+            if not verdict.unsettled():
+                return
+            verdict.overdue(began)
+            moments = [verdict.next_deadline(), world.loop.next_event()]
+            due = min((each for each in moments if each), default=0.0)
+            await asyncio.sleep(max(1.0, due - world.now + 0.01))
 
     async def _look(self) -> None:
         """Let those who watch the map see that nothing more will come."""

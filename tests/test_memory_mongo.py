@@ -18,8 +18,8 @@ from server.repo.leases import LeaseRepo
 from server.repo.mongo import Database
 from server.repo.outbox import AuditRecord, Outbox
 from server.repo.showtimes import HouseCancellation, ShowtimeRepo
-from tests.memory_language import compare
 from tests.memory_mongo import MemoryDatabase, MemoryMongo
+from tests.memory_values import compare
 from tests.programme import a_showtime, store
 
 SEATS = ["A1", "A2", "A3", "B1"]

@@ -1,7 +1,7 @@
 """Thousands of seeded runs of the booking saga, in which everything goes wrong and nothing may be
 broken; and known mistakes, planted one at a time, each of which must be found.
 
-ROWLOCK_SIMULATION_SEEDS says how many seeds (5,000 without it).
+ROWLOCK_SIMULATION_SEEDS says how many seeds (20,000 without it).
 """
 
 import multiprocessing
@@ -23,7 +23,7 @@ from tests.simulated_faults import KINDS, TIMEOUT_SECONDS
 from tests.simulated_mutants import MUTANTS, hunt
 from tests.simulation import run, run_many, staged, story
 
-SEEDS = int(os.environ.get("ROWLOCK_SIMULATION_SEEDS", "5000"))
+SEEDS = int(os.environ.get("ROWLOCK_SIMULATION_SEEDS", "20000"))
 BATCH = 250
 
 slow = pytest.mark.slow
