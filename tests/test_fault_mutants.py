@@ -29,6 +29,13 @@ SHOW = """\
         if await self._bookings.seats_shown(booking):
             return
 """
+GIVE_BACK = """\
+        return await self._refunded(caller, await self._cancel(caller, booking, seats, "buyer"))
+"""
+ANSWER_FROM_THE_STORE = """\
+        if booking.status == "cancelled":
+            return booking
+"""
 
 MUTANTS: dict[str, tuple[Any, ...]] = {
     "the provider is asked, and not told to stop": (
@@ -73,6 +80,7 @@ MUTANTS: dict[str, tuple[Any, ...]] = {
         "kept",
         Point("before", f"{PROVIDER}.refund", "cancel"),
         Mutant("repo/bookings.py", '        "refund_due": True,\n', ""),
+        Mutant("cancellations.py", GIVE_BACK, ANSWER_FROM_THE_STORE + GIVE_BACK),
     ),
 }
 
