@@ -114,6 +114,8 @@ class StripeProvider:
             raise PaymentImpossible(f"{key}: {refund.id} has given back another amount")
         if refund.status in ("failed", "canceled"):
             raise PaymentImpossible(f"{key}: {refund.id} is {refund.status}")
+        if refund.status != "succeeded":  # it may still come to nothing: ask again until it is sure
+            raise PaymentUnknown(f"{key}: {refund.id} is {refund.status}")
 
     async def close(self) -> None:
         await self._transport.close_async()
