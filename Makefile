@@ -5,7 +5,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 VENV := .venv
 PY := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
-BENCHMARKS := locks
+BENCHMARKS := locks auth
 
 .DEFAULT_GOAL := help
 FAULTS := crashes fault_mutants failover random_kills audit_storm idempotency_storm
@@ -21,7 +21,8 @@ run: $(INSTALLED) ## start the demo on http://localhost:8000; Ctrl-C stops it
 	@$(PY) -m server dev --with-parent
 
 test: lint ## run everything that CI runs
-	$(PY) -m pytest
+	$(PY) -m pytest -m "not alone" --numprocesses 3 --dist loadfile
+	$(PY) -m pytest -m alone
 
 quick: lint ## run the fast tests
 	$(PY) -m pytest -m "not slow and not browser"

@@ -93,7 +93,8 @@ async def bare_script(url: str) -> float | None:
     sha = await redis.script_load(script.source)
     await redis.aclose()
     keys = [showtime_keys(showtime)[name] for name in script.keys]
-    args = [showtime, "usr___rand_int__", "lock_bench", "300000", "10", "req_bench"]
+    asked = [showtime, "usr___rand_int__", "usr_bench", "lock_bench", "300000", "10"]
+    args = [*asked, "0", "", "0", "req_bench"]  # nothing is done against hoarding
     wanted = [f"{letter}__rand_int__" for letter in "ABC"]
     server = urlsplit(url)
     process = await asyncio.create_subprocess_exec(

@@ -7,22 +7,33 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.routing import BaseRoute
 
+from server.api.accounts import AccountRoutes
 from server.api.admin import AdminRoutes
+from server.api.admin_bookings import AdminBookingRoutes
+from server.api.admin_users import AdminUserRoutes
 from server.api.audit_live import AuditLiveRoutes
 from server.api.auth import AuthRoutes
 from server.api.bookings import BookingRoutes
+from server.api.box_office import BoxOfficeRoutes
 from server.api.cancellations import CancellationRoutes
 from server.api.cors import CorsForPages
+from server.api.cross_site import CrossSiteGuard
 from server.api.development_mails import DevelopmentMailRoutes
+from server.api.documents import DocumentRoutes
 from server.api.etickets import EticketRoutes
 from server.api.frontend import page_routes
 from server.api.health import HealthRoutes
+from server.api.hosts import Hosts, KnownHosts
 from server.api.middleware import RequestEnvelope
 from server.api.movies import MovieRoutes
 from server.api.payments import PaymentRoutes
 from server.api.problems import exception_handlers
+from server.api.rate_limits import RateLimiting
 from server.api.seats import SeatRoutes
+from server.api.security_headers import security_headers
+from server.api.sessions import SessionRoutes
 from server.api.showtimes import ShowtimeRoutes
+from server.api.well_known import WellKnownRoutes
 from server.audit import AuditFeed
 from server.audit_tail import AuditTail
 from server.auth.build import Auth, build_auth
@@ -45,13 +56,14 @@ from server.repo.layouts import LayoutRepo
 from server.repo.seat_answers import SeatStates
 from server.repo.showtimes import ShowtimeRepo
 from server.seat_maps import SeatMaps
+from server.serving import BehindProxies
 from server.settings import Settings
 
 
 def build(settings: Settings) -> Starlette:
     """Build the server; its lifespan starts and ends the background work. Stores by address."""
     parts = build_parts(settings)
-    auth = build_auth(settings, parts.database)
+    auth = build_auth(settings, parts.database, tries=parts.limits)
     maps = SeatMaps(parts.seat_store, parts.showtimes, parts.rebuilder)
     hub = Hub(settings.redis_url, MirrorSource(parts, maps))
     detached = Detached()
@@ -69,14 +81,29 @@ def build(settings: Settings) -> Starlette:
     cors = Middleware(
         CorsForPages,
         allow_origins=settings.cors_origins,
-        allow_methods=["GET", "POST", "DELETE"],
+        allow_methods=["GET", "POST", "PATCH", "PUT", "DELETE"],
         allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "X-Request-ID"],
-        expose_headers=["X-Request-ID", "Idempotent-Replayed", "Retry-After", "ETag"],
+        expose_headers=[
+            *("X-Request-ID", "Idempotent-Replayed", "ETag"),
+            *("Retry-After", "RateLimit", "RateLimit-Policy"),
+        ],
         allow_credentials=True,
     )
     app = Starlette(
         routes=_routes(parts, auth, maps, hub, detached),
-        middleware=[Middleware(RequestEnvelope), cors],
+        middleware=[
+            Middleware(BehindProxies, trusted_hosts=list(settings.trusted_proxies)),
+            Middleware(RequestEnvelope, headers=security_headers(settings)),
+            Middleware(KnownHosts, hosts=Hosts(settings)),
+            cors,
+            Middleware(CrossSiteGuard, origins=auth.origins),
+            Middleware(
+                RateLimiting,
+                limits=parts.limits,
+                identify=auth.guards.identify,
+                development=settings.is_development,
+            ),
+        ],
         exception_handlers=exception_handlers(mongo.UNAVAILABLE),
         lifespan=lifespan,
     )
@@ -100,19 +127,26 @@ def _routes(
         *MovieRoutes(parts.movies).routes,
         *ShowtimeRoutes(parts.showtimes, parts.movies).routes,
         *SeatRoutes(maps, parts.locks, guards).routes,
-        *LiveRoutes(hub, auth.origins.allows).routes,
+        *LiveRoutes(hub, auth.origins.allows, parts.socket_caps).routes,
         *BookingRoutes(parts.saga, parts.cancellations, idempotent, detached, guards).routes,
         *(PaymentRoutes(parts.webhooks, detached).routes if parts.webhooks else []),
+        *SessionRoutes(auth.sessions, guards).routes,
+        *WellKnownRoutes(auth.keys).routes,
+        *AccountRoutes(auth.accounts, guards, auth.origins).routes,
         *AuthRoutes(auth.signin, auth.sessions, auth.tickets, guards, auth.origins).routes,
         *(auth.provider.routes if auth.provider else []),
         *AdminRoutes(AuditFeed(AuditLogRepo(parts.database)), guards).routes,
+        *AdminUserRoutes(auth.people, detached, guards).routes,
+        *AdminBookingRoutes(parts.booking_lists, guards).routes,
+        *BoxOfficeRoutes(parts.locks, auth.people, guards).routes,
         *AuditLiveRoutes(
             AuditTail(AuditLogRepo(parts.database)),
             auth.tickets,
-            auth.sessions,
+            guards,
             auth.origins.allows,
             abort,
             mongo.UNAVAILABLE,
+            parts.socket_caps,
         ).routes,
         *CancellationRoutes(
             parts.cancellations, parts.house, parts.showtimes, detached, guards
@@ -126,6 +160,7 @@ def _routes(
             else []
         ),
         *health.routes,
+        *DocumentRoutes("rowlock_refresh").routes,
         *page_routes(),
     ]
 

@@ -13,11 +13,13 @@ import uvloop
 
 from server import demo, logs, stores
 from server.app import build, run_check, run_workers
+from server.auth.build import build_auth
 from server.binaries import EmbeddedError
 from server.parent_death import end_with_parent
 from server.repo.users import Users
 from server.serving import ServingError, bind, serve
 from server.settings import Settings, SettingsError, load
+from server.settings_checks import doubts
 from server.stores import StoreError
 
 logger = logging.getLogger("rowlock.cli")
@@ -54,6 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         settings = load()
         logs.configure(settings)
+        for doubt in doubts(settings):
+            logger.warning(doubt)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             finished = runner.run(_until_signal(arguments.command(settings, arguments)))
     except REFUSALS as error:
@@ -143,9 +147,19 @@ async def check(settings: Settings, _: argparse.Namespace) -> None:
 
 async def grant_admin(settings: Settings, arguments: argparse.Namespace) -> None:
     async with stores.opened(settings, share=True) as opened, stores.database(opened) as database:
-        if not await Users(database).set_role(arguments.email, "ADMIN"):
-            raise CommandError(f"nobody has signed in as {arguments.email} yet")
-    print(f"{arguments.email} is ADMIN from the next token on.")
+        email = arguments.email
+        if not await build_auth(opened, database).people.grant_admin(email):
+            raise CommandError(await _no_admin(Users(database), email))
+    print(f"{email} is ADMIN from the next token on.")
+
+
+async def _no_admin(users: Users, email: str) -> str:
+    """Return why nobody became ADMIN."""
+    if await users.with_email(email, verified=True):
+        return f"{email} is blocked: another administrator has to let them in first"
+    if await users.with_email(email):
+        return f"nobody has proven to own {email}: it takes a provider's verified address"
+    return f"nobody has signed in as {email} yet"
 
 
 def _on_port_of(listener: socket.socket, settings: Settings) -> Settings:

@@ -18,8 +18,13 @@ RowlockError
 ├── ExtensionLimitReached         409 extension_limit_reached limit
 ├── BookingState                  409 booking_state           booking_status
 ├── ShowtimeClosed                409 showtime_closed
+├── LastAdmin                     409 last_admin
+├── EmailTaken                    409 email_taken
+├── NoPassword                    409 no_password
+├── WeakPassword                  422 weak_password           reason
 ├── BodyTooLarge                  413 body_too_large
 ├── UnsupportedMediaType          415 unsupported_media_type
+├── HostNotAllowed                421 host_not_allowed
 ├── RateLimited                   429 rate_limited            Retry-After
 └── StoreUnavailable              503 store_unavailable       Retry-After
 
@@ -27,7 +32,7 @@ Anything else that escapes is a bug: logged once with its request id, answered w
 `internal_error`.
 """
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 
 class RowlockError(Exception):
@@ -149,12 +154,35 @@ class ShowtimeClosed(RowlockError):
     status, code, title = 409, "showtime_closed", "Sales for this showtime have ended"
 
 
+class LastAdmin(RowlockError):
+    status, code, title = 409, "last_admin", "Nobody would be left who is ADMIN"
+
+
+class EmailTaken(RowlockError):
+    status, code, title = 409, "email_taken", "There is an account with this mail address"
+
+
+class NoPassword(RowlockError):
+    status, code, title = 409, "no_password", "This account has no password"
+
+
+class WeakPassword(RowlockError):
+    status, code, title = 422, "weak_password", "Choose another password"
+
+    def __init__(self, detail: str, reason: Literal["too_short", "common", "personal"]) -> None:
+        super().__init__(detail, reason=reason)
+
+
 class BodyTooLarge(RowlockError):
     status, code, title = 413, "body_too_large", "The body is larger than 64 KiB"
 
 
 class UnsupportedMediaType(RowlockError):
     status, code, title = 415, "unsupported_media_type", "Send application/json"
+
+
+class HostNotAllowed(RowlockError):
+    status, code, title = 421, "host_not_allowed", "This server does not answer under that name"
 
 
 class RateLimited(_RetryLater):

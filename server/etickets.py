@@ -32,12 +32,14 @@ Refusal = Literal["malformed", "forged", "unknown", "not_confirmed"]
 class TicketCodes:
     """Signs and reads codes."""
 
-    def __init__(self, secret: str) -> None:
-        self._key = hmac.digest(secret.encode(), b"rowlock e-ticket", "sha256")
+    def __init__(self, secret: str, *previous: str) -> None:
+        """What was signed under one of the `previous` secrets is good as well."""
+        secrets = (secret, *previous)
+        self._keys = [hmac.digest(each.encode(), b"rowlock e-ticket", "sha256") for each in secrets]
 
     def code_of(self, booking_id: str) -> str:
         signed = f"RL1.{booking_id}"
-        return f"{signed}.{self._signature(signed)}"
+        return f"{signed}.{_signature(self._keys[0], signed)}"
 
     def booking_in(self, code: str) -> str:
         """Return the id of the booking; raises ValueError ("malformed" or "forged")."""
@@ -45,13 +47,14 @@ class TicketCodes:
         if parts is None:
             raise ValueError("malformed")
         signed, booking_id, signature = parts.groups()
-        if not hmac.compare_digest(signature, self._signature(signed)):
+        if not any(hmac.compare_digest(signature, _signature(key, signed)) for key in self._keys):
             raise ValueError("forged")
         return booking_id
 
-    def _signature(self, signed: str) -> str:
-        digest = hmac.digest(self._key, signed.encode(), "sha256")[:_SIGNATURE_BYTES]
-        return urlsafe_b64encode(digest).rstrip(b"=").decode()
+
+def _signature(key: bytes, signed: str) -> str:
+    digest = hmac.digest(key, signed.encode(), "sha256")[:_SIGNATURE_BYTES]
+    return urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
 def qr_svg(code: str) -> bytes:

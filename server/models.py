@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, StringConstraints
 ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 Id = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 SeatId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,16}$")]
-Role = Literal["USER", "ADMIN"]
+Role = Literal["USER", "BOX_OFFICE", "ADMIN"]
 
 
 class Model(BaseModel):
@@ -37,6 +37,8 @@ class Identity:
 
     user_id: str
     role: Role
+    session_id: str = ""
+    """The session that the token was minted for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,8 @@ class Caller:
 
     user_id: str
     request_id: str
+    address: str = ""
+    """Where the call came from, if that counts: an address may lock only so many seats."""
 
 
 def new_id(prefix: str) -> str:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from server.audit import AuditRelay
 from server.booking_image import BookingImage
+from server.booking_lists import BookingLists
 from server.bookings import BookingSaga
 from server.cancellations import Cancellations
 from server.correspondence import Correspondence
@@ -19,11 +20,13 @@ from server.movies import Movies
 from server.notices import Notices
 from server.notifications import Notifier
 from server.payments.build import Payments, build_payments
+from server.rate_limits import RateLimits, seats_per_address
 from server.realtime.backoff import pause
 from server.rebuild import Rebuilder
 from server.reconciler import Reconciler
 from server.repo import mongo, redis
 from server.repo.audit_logs import AuditLogRepo
+from server.repo.booking_lists import BookingListRepo
 from server.repo.bookings import BookingRepo
 from server.repo.cinemas import CinemaRepo
 from server.repo.claims import ClaimStore
@@ -32,6 +35,7 @@ from server.repo.leases import LeaseRepo
 from server.repo.movies import MovieRepo
 from server.repo.notifications import NotificationRepo
 from server.repo.outbox import Outbox
+from server.repo.rate_limits import TokenBuckets
 from server.repo.seat_journal import SeatJournal
 from server.repo.seat_log import SeatLog
 from server.repo.seats import SeatStore
@@ -43,6 +47,7 @@ from server.seats import SeatLocks
 from server.settings import Settings
 from server.settlement import Settlement
 from server.showtimes import Showtimes
+from server.socket_caps import SocketCaps
 from server.webhook_events import WebhookEvents
 from server.workers import Job, Workers
 
@@ -67,11 +72,14 @@ class Parts:
     rebuilder: Rebuilder
     locks: SeatLocks
     saga: BookingSaga
+    booking_lists: BookingLists
     payments: Payments
     webhooks: WebhookEvents | None
     cancellations: Cancellations
     house: HouseCancellations
     metrics: Metrics
+    limits: RateLimits
+    socket_caps: SocketCaps | None
     relay: AuditRelay
     etickets: Etickets
     mailer: Mailer | None
@@ -103,6 +111,7 @@ def build_parts(settings: Settings) -> Parts:
         scripts,
         ttl_seconds=settings.seat_lock_ttl,
         max_seats_per_user=settings.max_seats_per_user,
+        max_seats_per_address=seats_per_address(settings),
         journal=SeatJournal(outbox),
     )
     claims, bookings = ClaimStore(scripts), BookingRepo(database)
@@ -127,13 +136,14 @@ def build_parts(settings: Settings) -> Parts:
     relay = AuditRelay(logs, SeatLog(client), bookings, outbox, users, LeaseRepo(database))
     notified, percent = NotificationRepo(database), settings.almost_sold_out_percent
     notices = Notices(notified, bookings, showtimes, users, outbox, percent)
-    codes = TicketCodes(settings.jwt_secret.get_secret_value())
+    codes = TicketCodes(*settings.secrets)
     letters = Letters(codes, settings.mail_from, settings.origin)
     correspondence = Correspondence(letters, bookings, showtimes, users)
     mailer = mailer_for(settings)
     notifier = (
         Notifier(notified, correspondence, mailer, outbox, metrics, pause=pause) if mailer else None
     )
+    limited = settings.rate_limits == "on"
     jobs = [
         Job("lock sweeper", LockSweeper(store).run_once, INTERVAL_SECONDS),
         Job("reconciler", reconciler.run_once, RECONCILE_SECONDS),
@@ -156,11 +166,14 @@ def build_parts(settings: Settings) -> Parts:
         rebuilder=rebuilder,
         locks=locks,
         saga=saga,
+        booking_lists=BookingLists(BookingListRepo(database), showtimes, users, outbox),
         payments=payments,
         webhooks=webhooks,
         cancellations=cancellations,
         house=house,
         metrics=metrics,
+        limits=RateLimits(TokenBuckets(scripts) if limited else None),
+        socket_caps=SocketCaps(development=settings.is_development) if limited else None,
         relay=relay,
         etickets=Etickets(bookings, showtimes, codes, settings.origin),
         mailer=mailer,

@@ -32,12 +32,26 @@ class SeatLocks:
     async def lock(self, caller: Caller, showtime_id: str, seats: Sequence[str]) -> Lock:
         """Lock all of `seats` for the caller, or none.
 
-        Raises UnknownSeats, SeatsUnavailable, SeatLimitReached, ShowtimeClosed.
+        Raises UnknownSeats, SeatsUnavailable, SeatLimitReached, RateLimited, ShowtimeClosed.
         """
         known_seats(await self._showtimes.get(showtime_id), seats)
         return await self._rebuilder.loaded(
             showtime_id,
-            lambda: self._store.lock(showtime_id, caller.user_id, seats, caller.request_id),
+            lambda: self._store.lock(
+                showtime_id, caller.user_id, seats, caller.request_id, address=caller.address
+            ),
+        )
+
+    async def lock_for(
+        self, clerk: Caller, customer_id: str, showtime_id: str, seats: Sequence[str]
+    ) -> Lock:
+        """Lock `seats` for a customer as if they had done it, but by the hand of `clerk`."""
+        known_seats(await self._showtimes.get(showtime_id), seats)
+        return await self._rebuilder.loaded(
+            showtime_id,
+            lambda: self._store.lock(
+                showtime_id, customer_id, seats, clerk.request_id, clerk.user_id
+            ),
         )
 
     async def extend(self, caller: Caller, showtime_id: str) -> Lock:

@@ -9,6 +9,7 @@ from errno import EADDRINUSE
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from server.realtime.protocol import AbortableProtocol
 
@@ -16,6 +17,11 @@ _BACKLOG = 2048
 _GRACE_S = 5
 _LEAVING_S = 1.0
 _MAX_CLIENT_MESSAGE = 8192  # what clients say is at most a ticket
+
+
+BehindProxies = ProxyHeadersMiddleware
+"""Middleware: believes what `trusted_hosts` forward, and nobody else. The client is then the last
+address in X-Forwarded-For that is not itself one of them."""
 
 
 class ServingError(Exception):

@@ -1,30 +1,24 @@
 """The one reader of the environment. Everything else is handed a `Settings`."""
 
 import os
-import re
 import secrets
 from contextlib import suppress
+from ipaddress import ip_network
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-GOOGLE_DISCOVERY_URL = "https://accounts.google.com/.well-known/openid-configuration"
-MIN_SECRET_LENGTH = 32
-_PLACEHOLDER_WORDS = ("change", "placeholder", "example", "secret-here", "your-", "todo", "xxxx")
+from server.settings_checks import SettingsError as SettingsError
+from server.settings_checks import check
 
-_ADDRESS = r"[^\s<>@]+@[^\s<>@]+"
-_MAIL_FROM = re.compile(rf"{_ADDRESS}|[^<>\x00-\x1f]*<{_ADDRESS}>")
+GOOGLE_DISCOVERY_URL = "https://accounts.google.com/.well-known/openid-configuration"
 
 Names = Annotated[tuple[str, ...], NoDecode]
 """A comma-separated list in the environment."""
-
-
-class SettingsError(Exception):
-    """The configuration cannot be used; the message is one line that names the variable."""
+Secrets = Annotated[tuple[SecretStr, ...], NoDecode]
 
 
 class Settings(BaseSettings):
@@ -43,14 +37,20 @@ class Settings(BaseSettings):
     port: int = Field(default=8000, ge=0, le=65535)
     public_url: str = ""
     cors_origins: Names = ()
-    mongo_uri: str = ""
-    redis_url: str = ""
+    allowed_hosts: Names = ()
+    trusted_proxies: Names = ()
+    mongo_uri: str = Field(default="", repr=False)
+    redis_url: str = Field(default="", repr=False)
     jwt_secret: SecretStr = SecretStr("")
+    jwt_previous_secrets: Secrets = ()
+    jwt_private_key_file: Path | None = None
+    jwt_previous_public_keys: Names = ()
     jwt_ttl: int = Field(default=900, ge=1, le=86_400)
     google_client_id: str = ""
     google_client_secret: SecretStr = SecretStr("")
     google_redirect_url: str = ""
     oidc_discovery_url: str = ""
+    oidc_hosted_domain: str = ""
     admin_emails: Names = ()
     seat_lock_ttl: int = Field(default=300, ge=1, le=86_400)
     max_seats_per_user: int = Field(default=10, ge=1, le=1000)
@@ -67,16 +67,37 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     data_dir: Path = Path(".rowlock")
 
-    @field_validator("cors_origins", "admin_emails", mode="before")
+    @field_validator(
+        "cors_origins",
+        "allowed_hosts",
+        "trusted_proxies",
+        "admin_emails",
+        "jwt_previous_secrets",
+        "jwt_previous_public_keys",
+        mode="before",
+    )
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
 
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_networks(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            ip_network(name)
+        return names
+
     @property
     def is_development(self) -> bool:
         return self.app_env == "development"
+
+    @property
+    def secrets(self) -> list[str]:
+        """JWT_SECRET, then those that others of our servers, or this one before, know instead."""
+        known = (self.jwt_secret, *self.jwt_previous_secrets)
+        return [secret.get_secret_value() for secret in known]
 
     @property
     def origin(self) -> str:
@@ -101,9 +122,8 @@ def load() -> Settings:
         first = error.errors()[0]
         name = str(first["loc"][0]).upper() if first["loc"] else "settings"
         raise SettingsError(f"{name}: {first['msg']}") from None
-    _check_mail(settings)
-    _check_stripe(settings)
-    return _with_secrets(settings) if settings.is_development else _checked(settings)
+    check(settings)
+    return _with_secrets(settings) if settings.is_development else settings
 
 
 def _with_secrets(settings: Settings) -> Settings:
@@ -128,61 +148,3 @@ def _write_once(path: Path, text: str) -> None:
         file.flush()
         with suppress(FileExistsError):
             os.link(file.name, path)
-
-
-def _check_mail(settings: Settings) -> None:
-    """Whoever names a mail server also says who the mails come from. Tells nothing of SMTP_URL."""
-    url = settings.smtp_url.get_secret_value()
-    if not url:
-        return
-    try:
-        parts = urlsplit(url)
-        usable = parts.scheme in ("smtp", "smtps") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        usable = False
-    if not usable:
-        raise SettingsError("SMTP_URL: needs smtp:// or smtps://, a host and, if any, a port")
-    if not _MAIL_FROM.fullmatch(settings.mail_from):
-        raise SettingsError("MAIL_FROM: needs name@host or Name <name@host> when SMTP_URL is set")
-
-
-def _checked(settings: Settings) -> Settings:
-    required = {
-        "MONGO_URI": settings.mongo_uri,
-        "REDIS_URL": settings.redis_url,
-        "PUBLIC_URL": settings.public_url,
-        "JWT_SECRET": settings.jwt_secret.get_secret_value(),
-        "GOOGLE_CLIENT_ID": settings.google_client_id,
-        "GOOGLE_CLIENT_SECRET": settings.google_client_secret.get_secret_value(),
-    }
-    for name, value in required.items():
-        if not value:
-            raise SettingsError(f"{name}: required when APP_ENV is {settings.app_env}")
-        if any(word in value.lower() for word in _PLACEHOLDER_WORDS) and "SECRET" in name:
-            raise SettingsError(f"{name}: still holds a placeholder")
-    if len(required["JWT_SECRET"]) < MIN_SECRET_LENGTH:
-        raise SettingsError(f"JWT_SECRET: needs at least {MIN_SECRET_LENGTH} characters")
-    if urlsplit(settings.public_url).scheme not in ("http", "https"):
-        raise SettingsError("PUBLIC_URL: needs http:// or https://")
-    if settings.rate_limits == "off" and settings.app_env == "production":
-        raise SettingsError("RATE_LIMITS: may be off only outside production")
-    return settings
-
-
-def _check_stripe(settings: Settings) -> None:
-    """Whoever takes payments by Stripe has its secrets, and sends them nowhere in the clear."""
-    if settings.payment_provider != "stripe":
-        return
-    required = {
-        "STRIPE_SECRET_KEY": (settings.stripe_secret_key, ("sk_", "rk_")),
-        "STRIPE_WEBHOOK_SECRET": (settings.stripe_webhook_secret, ("whsec_",)),
-    }
-    for name, (secret, prefixes) in required.items():
-        if not secret.get_secret_value():
-            raise SettingsError(f"{name}: required when PAYMENT_PROVIDER is stripe")
-        if not secret.get_secret_value().startswith(prefixes):
-            raise SettingsError(f"{name}: begins with {' or '.join(prefixes)}")
-    base = settings.stripe_api_base
-    schemes = ("http://", "https://") if settings.is_development else ("https://",)
-    if base and not base.startswith(schemes):
-        raise SettingsError(f"STRIPE_API_BASE: needs {' or '.join(schemes)}")

@@ -78,6 +78,10 @@ class Showtimes:
             after=after,
         )
 
+    async def ids(self, wanted: ShowtimeFilter) -> list[str]:
+        """Return the ids of all such showtimes, past and to come."""
+        return await self._showtimes.ids_of(await self._spans(wanted), wanted.movie)
+
     async def _spans(self, wanted: ShowtimeFilter) -> list[Span] | None:
         """Turn place and date into spans; one date is another stretch of time in each zone."""
         if wanted.cinema is None and wanted.city is None and wanted.day is None:

@@ -26,7 +26,7 @@ def outcome(call: Callable[[], Any]) -> Any:
     try:
         answer = call()
     except RowlockError as refusal:
-        return (REFUSED, type(refusal).__name__, refusal.fields)
+        return (REFUSED, type(refusal).__name__, refusal.fields, refusal.headers)
     except (SeatsTaken, ShowtimeNotLoaded) as refusal:
         return (REFUSED, type(refusal).__name__, str(refusal))
     if isinstance(answer, list) and answer and isinstance(answer[0], Lock):

@@ -111,7 +111,7 @@ async def feed_on(stored: Stored, *, small: bool = False) -> AsyncIterator[Feed]
     routes = AuditLiveRoutes(
         AuditTail(logs, look_seconds=0.05),
         auth.tickets,
-        auth.sessions,
+        auth.guards,
         lambda origin, host: origin == GOOD_ORIGIN,
         abort,
         UNAVAILABLE,
@@ -183,7 +183,7 @@ async def farewell(socket: ClientConnection, within: float = 10) -> tuple[int | 
     return socket.close_code, socket.close_reason
 
 
-async def nothing_left() -> None:
+async def nothing_left(within: float = 5.0) -> None:
     """No connection is served any more, and nobody looks at the log."""
 
     async def gone() -> bool:
@@ -191,7 +191,7 @@ async def nothing_left() -> None:
         ours = {"AuditTail._look", "AuditLiveRoutes", "WebSocketsSansIOProtocol.run_asgi"}
         return not any(name.startswith(tuple(ours)) for name in tasks)
 
-    await eventually(gone)
+    await eventually(gone, within)
 
 
 async def ticket_of(client: httpx.AsyncClient) -> str:

@@ -8,7 +8,9 @@ from joserfc.jwk import RSAKey
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
+from server.api.accounts import AccountRoutes
 from server.api.auth import AuthRoutes
+from server.api.cross_site import CrossSiteGuard
 from server.api.middleware import RequestEnvelope
 from server.api.problems import exception_handlers
 from server.auth.build import Auth, build_auth
@@ -45,10 +47,14 @@ def auth_for(
 
 
 def app_for(auth: Auth) -> Starlette:
+    accounts = AccountRoutes(auth.accounts, auth.guards, auth.origins)
     routes = AuthRoutes(auth.signin, auth.sessions, auth.tickets, auth.guards, auth.origins).routes
     return Starlette(
-        routes=[*routes, *(auth.provider.routes if auth.provider else [])],
-        middleware=[Middleware(RequestEnvelope)],
+        routes=[*routes, *accounts.routes, *(auth.provider.routes if auth.provider else [])],
+        middleware=[
+            Middleware(RequestEnvelope),
+            Middleware(CrossSiteGuard, origins=auth.origins),
+        ],
         exception_handlers=exception_handlers(UNAVAILABLE),
     )
 

@@ -12,6 +12,7 @@ from typing import Any
 from server.errors import (
     ExtensionLimitReached,
     LockExpired,
+    RateLimited,
     RowlockError,
     SeatLimitReached,
     SeatsUnavailable,
@@ -93,7 +94,9 @@ def whole(work: Any) -> Any:
 _Script = Callable[[ModelSeats, Mapping[str, str], list[str], dict[str, Any]], Any]
 
 _SCRIPTS: dict[str, _Script] = {
-    "lock_seats": lambda m, k, s, a: m.seats.lock(a["showtime"], a["user"], s, a["request_id"]),
+    "lock_seats": lambda m, k, s, a: m.seats.lock(
+        a["showtime"], a["user"], s, a["request_id"], a["actor"], a["address"]
+    ),
     "extend_lock": lambda m, k, s, a: m.seats.extend(a["showtime"], a["user"], a["request_id"]),
     "release_seats": lambda m, k, s, a: m.seats.release(
         a["showtime"], a["user"], s, a["request_id"]
@@ -238,6 +241,9 @@ def _refused(refusal: Exception, now: int) -> list[Any]:
             return ["lapsed"]
         case SeatLimitReached():
             return ["seat_limit", refusal.fields["limit"]]
+        case RateLimited():
+            word = "crowded" if "network" in refusal.detail else "cooling"
+            return [word, refusal.retry_after * 1000]
         case ExtensionLimitReached():
             return ["extension_limit"]
         case SeatsTaken():

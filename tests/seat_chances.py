@@ -11,11 +11,14 @@ SHOWTIMES = [s for s in (f"sho_{n}" for n in range(99)) if partition_of(s) == PA
 USERS = ["ann", "bob", "eve"]
 SEATS = ["A1", "A2", "A3", "A4", "A5", "A6"]
 BOOKINGS = ["bk1", "bk2", "bk3"]
+ADDRESSES = ["192.0.2.1", "2001:db8::/64"]
 TTL_MS = 300_000
 MAX_SEATS = 4
+MAX_AT_ADDRESS = 5
 HOUR_MS = 3_600_000
 
 showtimes, users, bookings = map(st.sampled_from, (SHOWTIMES, USERS, BOOKINGS))
+addresses = st.sampled_from(["", *ADDRESSES])
 few = st.sampled_from([p for count in (1, 2, 3) for p in permutations(SEATS, count)])
 many = st.sampled_from([tuple(SEATS[first:]) + tuple(SEATS[:first]) for first in range(6)])
 some = few | st.builds(lambda seats, count: seats[:count], many, st.sampled_from([4, 5]))

@@ -90,7 +90,7 @@ class SeatMachine(BookingRules):
     def renew(self, showtime: str) -> None:
         self.call("claims", "renew_epoch", showtime)
 
-    @rule(showtime=showtimes, user=users, stale=seldom, in_time=seldom)
+    @rule(showtime=showtimes, user=users, stale=seldom, in_time=mostly)
     def two_rebuilders(self, showtime: str, user: str, stale: bool, in_time: bool) -> None:
         """One has the right and does not use it; another comes, in time or when it is over."""
         epoch = self.showtime(showtime).epoch if stale else ""

@@ -6,8 +6,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import rule
 
 from tests.seat_chances import (
+    ADDRESSES,
     PARTITION,
     SEATS,
+    USERS,
+    addresses,
     beside,
     few,
     late,
@@ -22,10 +25,28 @@ from tests.seat_twins import Twins
 
 
 class LockRules(Twins):
-    @rule(showtime=showtimes, user=users, seats=some, late=late)
-    def lock(self, showtime: str, user: str, seats: Sequence[str], late: int | None) -> None:
+    @rule(showtime=showtimes, user=users, seats=some, late=late, address=addresses)
+    def lock(
+        self, showtime: str, user: str, seats: Sequence[str], late: int | None, address: str
+    ) -> None:
         self.wait_for_a_deadline(late)
-        self.call("seats", "lock", showtime, user, seats, "req")
+        self.call("seats", "lock", showtime, user, seats, "req", address=address)
+
+    @rule(showtime=showtimes, users=st.permutations(USERS), seats=st.permutations(SEATS))
+    def crowd(self, showtime: str, users: Sequence[str], seats: Sequence[str]) -> None:
+        """Everybody at one place locks something."""
+        for number, user in enumerate(users):
+            two = seats[2 * number : 2 * number + 2]
+            self.call("seats", "lock", showtime, user, two, "req", address=ADDRESSES[0])
+
+    @rule(showtime=showtimes, user=users, seats=few, times=times, again=beside)
+    def spin(self, showtime: str, user: str, seats: Sequence[str], times: int, again: int) -> None:
+        """Lock, let it lapse or release it at the last moment, lock again."""
+        for _ in range(times):
+            self.call("seats", "lock", showtime, user, seats, "req")
+            if lock := self.showtime(showtime).locks.get(user):
+                self.pass_time(max(0, lock.deadline + again - self.store.now))
+                self.call("seats", "release", showtime, user, (), "req")
 
     @rule(showtime=showtimes, user=users, seats=few, twice=seldom)
     def lock_more(self, showtime: str, user: str, seats: Sequence[str], twice: bool) -> None:

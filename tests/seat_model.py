@@ -33,10 +33,11 @@ class ModelSeats:
         *,
         ttl_ms: int,
         max_seats_per_user: int,
+        max_seats_per_address: int = 0,
         new_id: Callable[[str], str] | None = None,
     ) -> None:
         self.state = SeatState(now, new_id or _numbered())
-        self.seats = ModelSeatStore(self.state, ttl_ms, max_seats_per_user)
+        self.seats = ModelSeatStore(self.state, ttl_ms, max_seats_per_user, max_seats_per_address)
         self.claims = ModelClaimStore(self.state)
         self.log = ModelSeatLog(self.state)
 

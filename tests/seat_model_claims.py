@@ -95,7 +95,8 @@ class ModelClaimStore:
 
     def _book(self, showtime: Showtime, claim: Claim, request_id: str) -> None:
         """Late when the booking was cancelled, and for each seat that was given back. That it
-        expired says nothing: MongoDB confirmed it. What is booked counts towards no cap.
+        expired says nothing: MongoDB confirmed it. What is booked counts towards no cap, and makes
+        good for all the time that its buyer has spent.
         """
         ended = self._state.ended(showtime.id, claim.booking_id)
         if ended.get(_ALL) == "cancelled":
@@ -106,6 +107,7 @@ class ModelClaimStore:
         self._close_checkout(showtime, claim.booking_id)
         if not unsold:
             return
+        self._state.conduct(showtime.id).spent.pop(claim.user_id, None)
         showtime.mark(unsold, booked)
         event = Happened(
             "seat.booked",
@@ -127,7 +129,8 @@ class ModelClaimStore:
         request_id: str = "",
     ) -> list[str]:
         """Only seats that still carry this booking's id. None named: those of its checkout, unless
-        it has time left, then nothing changes. From now on the booking has ended.
+        it has time left, then nothing changes. From now on the booking has ended; the time of the
+        seats in its checkout was spent for nothing.
         """
         showtime = self._state.loaded(showtime_id)
         begun = showtime.checkouts.get(booking_id)
@@ -135,6 +138,8 @@ class ModelClaimStore:
             return []
         self._end(showtime_id, booking_id, [_ALL], reason)
         self._close_checkout(showtime, booking_id)
+        if begun:
+            self._state.spend(showtime, begun.user, min(begun.deadline, self._state.now()))
         freed = showtime.of_booking(booking_id, seats or (begun.seats if begun else []))
         self._free(showtime, booking_id, freed, reason, actor_id, request_id)
         return freed

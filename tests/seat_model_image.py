@@ -3,7 +3,7 @@
 from typing import Any
 
 from server.repo.keys import TAGS, showtime_keys
-from tests.seat_model_state import Queue, Showtime, Stored
+from tests.seat_model_state import Conduct, Queue, Showtime, Stored
 
 
 def image(stored: Stored, now: int) -> tuple[dict[str, Any], dict[str, int]]:
@@ -23,6 +23,10 @@ def image(stored: Stored, now: int) -> tuple[dict[str, Any], dict[str, int]]:
     for (partition, operation), seats in stored.released.items():
         values[_key(partition, f"operation:{operation}")] = ",".join(seats.values)
         ending[_key(partition, f"operation:{operation}")] = seats.until
+    for showtime_id, conduct in stored.conduct.items():
+        if fields := _conduct(conduct):
+            key = showtime_keys(showtime_id)["conduct_key"]
+            values[key], ending[key] = fields, conduct.until
     for showtime_id, right in stored.rights.items():
         key = showtime_keys(showtime_id)["rebuild_key"]
         values[key], ending[key] = right.values["token"], right.until
@@ -57,6 +61,11 @@ def _locks(showtime: Showtime) -> dict[str, str]:
         fields[f"b:{booking}"] = f"{checkout.user} {checkout.deadline} {seats}"
         fields[f"n:{checkout.user}"] = str(showtime.in_checkouts(checkout.user))
     return fields
+
+
+def _conduct(conduct: Conduct) -> dict[str, str]:
+    spent = {f"u:{user}": f"{ms} {counted}" for user, (ms, counted) in conduct.spent.items()}
+    return spent | {f"a:{address}": " ".join(users) for address, users in conduct.crowds.items()}
 
 
 def _scores(queue: Queue) -> dict[str, str]:

@@ -5,11 +5,13 @@ is. Seats are named once in a call, and at least one is named except where it sa
 """
 
 from collections.abc import Iterable, Sequence
+from math import ceil
 from typing import Any
 
 from server.errors import (
     ExtensionLimitReached,
     LockExpired,
+    RateLimited,
     SeatLimitReached,
     SeatsUnavailable,
     ShowtimeClosed,
@@ -29,24 +31,43 @@ from tests.seat_model_state import (
     Showtime,
 )
 
+FREE_LIVES = 2
+"""So many lives of a lock may be spent without buying before a new lock has to wait."""
+LIVES_KEPT = 12
+"""So many lives of a lock it is remembered."""
 RELEASE_KEPT_MS = 60_000
 """So long the answer of a release is kept for a repeated run."""
 
 
 class ModelSeatStore:
-    def __init__(self, state: SeatState, ttl_ms: int, max_seats_per_user: int) -> None:
+    def __init__(
+        self, state: SeatState, ttl_ms: int, max_seats_per_user: int, max_seats_per_address: int
+    ) -> None:
         self._state = state
         self._ttl_ms = ttl_ms
         self._max_seats = max_seats_per_user
+        self._max_at_address = max_seats_per_address
 
     async def lock(
-        self, showtime_id: str, user_id: str, seats: Sequence[str], request_id: str
+        self,
+        showtime_id: str,
+        user_id: str,
+        seats: Sequence[str],
+        request_id: str,
+        actor_id: str = "",
+        address: str = "",
     ) -> Lock:
         """All of `seats` or none. Whatever lapsed lock stands in the way is released first, whole;
         so is the user's own, which new seats cannot join. Seats that are the user's already count
         for nothing, and when there are no others nothing changes.
+
+        A new lock has to wait for who has spent much time with seats and bought none; and no more
+        seats than the cap are locked from one address.
         """
         showtime, lock_id = self._open(showtime_id), self._state.new_id("lock")
+        spent, counted = self._spent(showtime, user_id)
+        if wait := self._cooling(showtime, user_id, spent, counted):
+            raise RateLimited(retry_after=ceil(wait / 1000))
         if unavailable := self._unavailable(showtime, user_id, seats):
             raise SeatsUnavailable(unavailable)
         mine = showtime.locks.get(user_id)
@@ -59,16 +80,31 @@ class ModelSeatStore:
         if live and not fresh:
             return self._shown(showtime_id, live)
 
+        crowd = self._crowd(showtime, user_id, address)
+        if crowd is not None:
+            theirs = sum(self._held(showtime, other) for other in crowd)
+            if theirs + held + len(fresh) > self._max_at_address:
+                wait = ceil(self._first_end(showtime, crowd) / 1000)
+                raise RateLimited("too many from one network", retry_after=wait)
+
         for seat in fresh:
             kind, holder = showtime.state(seat)
             if kind == LOCKED and showtime.locks[holder] not in lapsed:
                 lapsed.append(showtime.locks[holder])
         events = [self._state.lapse(showtime, lock) for lock in lapsed]
+        if self._max_at_address:
+            conduct = self._state.conduct(showtime_id)
+            conduct.until = self._state.now() + LIVES_KEPT * self._ttl_ms
+            if not live:
+                since = counted if showtime.in_checkouts(user_id) else self._state.now()
+                conduct.spent[user_id] = (spent, since)
+            if crowd is not None:
+                conduct.crowds[address] = [*crowd, user_id]
         lock = live or HeldLock(lock_id, user_id, self._state.now() + self._ttl_ms)
         lock.seats = [*lock.seats, *fresh]
         showtime.mark(fresh, f"{LOCKED}:{user_id}")
         self._state.save_lock(showtime, lock)
-        self._state.announce(showtime, [*events, _locked(lock, fresh)], request_id)
+        self._state.announce(showtime, [*events, _locked(lock, fresh, actor_id)], request_id)
         return self._shown(showtime_id, lock)
 
     async def extend(self, showtime_id: str, user_id: str, request_id: str) -> Lock:
@@ -111,6 +147,8 @@ class ModelSeatStore:
         )
         if released:
             showtime.free(released)
+            if not lock.seats:
+                self._state.spend(showtime, user_id, self._state.now())
             event = Happened(
                 "seat.released", released, "released", actor=user_id, owner=user_id, lock=lock.id
             )
@@ -205,6 +243,41 @@ class ModelSeatStore:
             raise ShowtimeClosed
         return showtime
 
+    def _spent(self, showtime: Showtime, user_id: str) -> tuple[int, int]:
+        """Return for how long the user held seats for nothing, and until when that is counted; with
+        a lapsed lock that nobody has released yet. It is forgotten after twelve lives of a lock."""
+        now = self._state.now()
+        spent, counted = self._state.conduct(showtime.id).spent.get(user_id, (0, 0))
+        if now - counted >= LIVES_KEPT * self._ttl_ms:
+            return 0, now
+        lock = showtime.locks.get(user_id)
+        ended = lock.deadline if lock and not self._lives(lock) else counted
+        return (spent + ended - counted, ended) if ended > counted else (spent, counted)
+
+    def _cooling(self, showtime: Showtime, user_id: str, spent: int, counted: int) -> int:
+        """Return how many ms too early a new lock would begin; with a live lock none begins."""
+        lives = spent // self._ttl_ms if self._max_at_address else 0
+        if lives < FREE_LIVES or self._live_lock(showtime, user_id):
+            return 0
+        pause = min(6 * self._ttl_ms, self._ttl_ms // 10 * 2 ** (lives - FREE_LIVES))
+        return max(0, counted + pause - self._state.now())
+
+    def _crowd(self, showtime: Showtime, user_id: str, address: str) -> list[str] | None:
+        """Return who else has seats of those who locked from the address; None: it is not known."""
+        if not self._max_at_address or not address:
+            return None
+        listed = self._state.conduct(showtime.id).crowds.get(address, [])
+        return [other for other in listed if other != user_id and self._held(showtime, other)]
+
+    def _held(self, showtime: Showtime, user_id: str) -> int:
+        lock = self._live_lock(showtime, user_id)
+        return (len(lock.seats) if lock else 0) + showtime.in_checkouts(user_id)
+
+    def _first_end(self, showtime: Showtime, users: Sequence[str]) -> int:
+        """Return in how many ms the first of their locks ends: within one life at any rate."""
+        locks = [lock for user in users if (lock := self._live_lock(showtime, user))]
+        return min([lock.deadline - self._state.now() for lock in locks] + [self._ttl_ms])
+
     def _unavailable(
         self, showtime: Showtime, user_id: str, seats: Sequence[str]
     ) -> list[dict[str, Any]]:
@@ -251,12 +324,12 @@ class ModelSeatStore:
         )
 
 
-def _locked(lock: HeldLock, seats: Sequence[str]) -> Happened:
+def _locked(lock: HeldLock, seats: Sequence[str], actor_id: str = "") -> Happened:
     return Happened(
         "seat.locked",
         seats,
         expires_at=lock.deadline,
-        actor=lock.user,
+        actor=actor_id or lock.user,
         owner=lock.user,
         lock=lock.id,
     )

@@ -48,6 +48,19 @@ class Remembered:
 
 
 @dataclass(slots=True)
+class Conduct:
+    """How people behave at one showtime; forgotten by itself at `until`.
+
+    `spent`: for how many ms a user has held seats and bought none, and until when that is counted.
+    `crowds`: who has seats that were locked from an address.
+    """
+
+    until: int = 0
+    spent: dict[str, tuple[int, int]] = field(default_factory=dict)
+    crowds: dict[str, list[str]] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
 class Showtime:
     """One showtime; without an `epoch` it is not loaded, and nothing may be decided from it.
 
@@ -98,6 +111,7 @@ class Stored:
     """(partition, booking) -> seat given back, or `*` for all of it -> reason."""
     released: dict[tuple[int, str], Remembered] = field(default_factory=dict)
     """(partition, operation) -> the seats that a release freed, under `seats`."""
+    conduct: dict[str, Conduct] = field(default_factory=dict)
     rights: dict[str, Remembered] = field(default_factory=dict)
     """Showtime -> who may rebuild it, under `token`."""
 
@@ -161,6 +175,21 @@ class SeatState:
         found = self.stored.ended.get((partition_of(showtime_id), booking_id))
         return found.values if found and found.until > self.now() else {}
 
+    def conduct(self, showtime_id: str) -> Conduct:
+        """Return what is remembered of how people behave there."""
+        found = self.stored.conduct.get(showtime_id)
+        if found is None or found.until <= self.now():
+            found = self.stored.conduct[showtime_id] = Conduct()
+        return found
+
+    def spend(self, showtime: Showtime, user_id: str, ended: int) -> None:
+        """Somebody held seats until `ended` and has not bought them. What is counted is counted
+        once, however many locks and bookings they were in."""
+        known = self.conduct(showtime.id).spent
+        if user_id in known and ended > known[user_id][1]:
+            spent, counted = known[user_id]
+            known[user_id] = (spent + ended - counted, ended)
+
     def save_lock(self, showtime: Showtime, lock: HeldLock) -> None:
         """A lock stands in the queue with its deadline; one without seats ceases to be."""
         queue, member = self.deadlines(partition_of(showtime.id)), (showtime.id, lock.user)
@@ -183,6 +212,7 @@ class SeatState:
         """Free a whole lock that is past its deadline; returns what to announce."""
         seats = self.take_out(showtime, lock, lock.seats)
         showtime.free(seats)
+        self.spend(showtime, lock.user, lock.deadline)
         return Happened("seat.released", seats, "expired", owner=lock.user, lock=lock.id)
 
     def announce(

@@ -8,7 +8,7 @@ from hypothesis.stateful import RuleBasedStateMachine
 from server.events import STATE_AFTER, ChangeSet
 from server.repo.seat_answers import PUBLIC_STATE
 from tests.alike import REFUSED, as_row, at_once, in_any_order, outcome, unnumbered, unordered
-from tests.seat_chances import HOUR_MS, MAX_SEATS, PARTITION, TTL_MS
+from tests.seat_chances import HOUR_MS, MAX_AT_ADDRESS, MAX_SEATS, PARTITION, TTL_MS
 from tests.seat_model import ModelSeats
 from tests.seat_model_image import image
 from tests.seat_model_state import Showtime
@@ -50,7 +50,11 @@ class Twins(RuleBasedStateMachine):
         super().__init__()
         self.store = store
         self.model = ModelSeats(
-            lambda: store.now, ttl_ms=TTL_MS, max_seats_per_user=MAX_SEATS, new_id=store.name
+            lambda: store.now,
+            ttl_ms=TTL_MS,
+            max_seats_per_user=MAX_SEATS,
+            max_seats_per_address=MAX_AT_ADDRESS,
+            new_id=store.name,
         )
         self._numbers = 0
         self._past: list[tuple[Call, Any]] = []

@@ -15,6 +15,8 @@ from websockets.exceptions import ConnectionClosed
 
 from server.api import audit_live
 from server.audit_tail import PAGE, AuditTail
+from server.models import Identity
+from server.repo.users import Users
 from tests.audit_feed import (
     GOOD_ORIGIN,
     PATH,
@@ -464,3 +466,33 @@ async def test_a_role_that_is_taken_away_ends_the_feed(
         assert (code, reason) == (1008, expected)
         added = await feed.append(1)
         assert await ids(other, 1) == added
+
+
+@pytest.mark.parametrize("open_already", [False, True])
+@pytest.mark.parametrize("ending", ["blocked", "signed out"])
+async def test_a_block_and_a_sign_out_end_the_feed(
+    feed_of: Any, monkeypatch: pytest.MonkeyPatch, ending: str, open_already: bool
+) -> None:
+    """Whether the feed is open by then, or the ticket still to be shown."""
+    monkeypatch.setattr(audit_live, "ROLE_SECONDS", 0.1)
+    async with feed_of() as feed, feed.connection() as socket:
+        person = await feed.person(f"{ending}-{open_already}".replace(" ", "-"))
+        auth = auth_for(feed.database)
+        user = await Users(feed.database).get(person.user_id)
+        assert user is not None
+        session = await auth.sessions.open(user)
+        identity = Identity(user.id, "ADMIN", session.session_id)
+        ticket = await feed.ticket(identity)
+        if open_already:
+            await say_who(socket, ticket)
+            for _ in range(4):
+                await heartbeat(socket)  # asked meanwhile, and still signed in
+        if ending == "blocked":
+            where = {"_id": user.id}
+            await feed.database["users"].update_one(where, {"$set": {"blocked": True}})
+        else:
+            await auth.sessions.end(session.refresh_token, "req")
+        if not open_already:
+            await say_who(socket, ticket)
+        reasons = {"blocked": "This account is blocked.", "signed out": "The session has ended."}
+        assert await farewell(socket) == (1008, reasons[ending])

@@ -148,7 +148,7 @@ async def test_a_dead_one_with_something_left_in_its_buffer_is_cut(
     stored: Stored, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Too little for its sender to wait: it is the missing pong that tells."""
-    pinging = functools.partial(uvicorn.Config, ws_ping_interval=0.7, ws_ping_timeout=0.7)
+    pinging = functools.partial(uvicorn.Config, ws_ping_interval=2.0, ws_ping_timeout=2.0)
     monkeypatch.setattr(uvicorn, "Config", pinging)
     async with feed_on(stored, small=True) as feed:
         [anchor] = await feed.append(1)
@@ -157,11 +157,11 @@ async def test_a_dead_one_with_something_left_in_its_buffer_is_cut(
             await say_who(dead, await feed.ticket())
             [transport] = feed.transports
             while transport.get_write_buffer_size() < 20_000:
+                assert not transport.is_closing(), "cut before there was anything to cut"
                 await feed.append(2, detail={"text": TEXT})
                 await asyncio.sleep(0.06)  # longer than between two looks
-            assert not transport.is_closing()
-            await nothing_left()
-            await eventually(lambda: cut(narrow))
+            await nothing_left(within=10)
+            await eventually(lambda: cut(narrow), within=10)
             assert not transport.get_write_buffer_size()
             dead.transport.abort()
             await dead.close()

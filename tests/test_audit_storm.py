@@ -26,7 +26,7 @@ from tests.processes import WHOLE
 from tests.sale import hall, plan
 from tests.stored import Stored, stores
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 ACTS = 20_000 if WHOLE else 3_000
 PAUSE_SECONDS = 2, 5

@@ -260,7 +260,11 @@ async def test_the_page_offers_the_demo_people_and_any_name(browser, provider):
 async def test_whoever_says_no_is_sent_back_with_that_answer(browser):
     answer = await browser.post(asking(), data={"deny": "1"})
     assert answer.status_code == 303
-    assert query_of(answer.headers["location"]) == {"error": "access_denied", "state": "the-state"}
+    assert query_of(answer.headers["location"]) == {
+        "error": "access_denied",
+        "state": "the-state",
+        "iss": f"{ORIGIN}/dev/oidc",
+    }
 
 
 @pytest.mark.parametrize("email", ["", "ada", "a b@example.com", "<i>@example.com", "a@b"])
@@ -288,7 +292,7 @@ async def test_what_came_from_outside_is_escaped(browser):
 
 async def test_the_page_keeps_to_the_content_security_policy(browser):
     page = await browser.get(asking())
-    assert "default-src 'self'" in page.headers["content-security-policy"]
+    assert "style-src 'self'" in page.headers["content-security-policy"]
     assert not re.search(r"<script|<style|style=|\son\w+=", page.text)
     assert page.headers["cache-control"] == "no-store"
     style = await browser.get("/dev/oidc/style.css")

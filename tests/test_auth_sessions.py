@@ -93,14 +93,40 @@ async def test_of_many_uses_by_our_pages_at_once_all_get_one_successor(database)
         assert len({answer.cookies["rowlock_refresh"] for answer in answers}) == 1
 
 
-async def test_the_grace_ends_when_the_successor_is_used(database):
+async def test_a_tab_that_lags_behind_gets_the_token_that_is_current_by_then(database):
     async with browser_for(auth_for(database)) as browser:
         await sign_in(browser)
-        spent = cookie_of(browser)
-        for _ in range(2):
+        spent = [cookie_of(browser)]
+        for _ in range(4):
             await browser.post(REFRESH, headers=PAGE)
-        assert unauthenticated(await browser.post(REFRESH, headers={**PAGE, **bearing(spent)}))
-        assert await stored(database) == {"users": 1, "sessions": 0, "signins": 0, "tickets": 0}
+            spent.append(cookie_of(browser))
+        current = spent.pop()
+        for token in spent:
+            late = await browser.post(REFRESH, headers={**PAGE, **bearing(token)})
+            assert late.status_code == 200
+            assert late.cookies["rowlock_refresh"] == current
+        assert await access_token(browser)
+
+
+async def test_two_tabs_that_refresh_at_the_same_instant_both_stay_signed_in(database):
+    """Again and again, each with the cookie that it saw when it began."""
+    async with browser_for(auth_for(database)) as browser:
+        await sign_in(browser)
+        for _ in range(12):
+            headers = {**PAGE, **bearing(cookie_of(browser))}
+            tabs = await asyncio.gather(*(browser.post(REFRESH, headers=headers) for _ in "ab"))
+            assert [tab.status_code for tab in tabs] == [200, 200]
+        assert await access_token(browser)
+    assert await audit_of(database) == [SIGNED_IN]
+
+
+async def test_within_the_grace_another_secret_is_still_a_forgery(database):
+    async with browser_for(auth_for(database)) as browser:
+        await sign_in(browser)
+        forged = cookie_of(browser).split(".")[0] + "." + "x" * 43
+        await browser.post(REFRESH, headers=PAGE)
+        assert unauthenticated(await browser.post(REFRESH, headers={**PAGE, **bearing(forged)}))
+    assert await audit_of(database) == [SIGNED_IN, REUSED]
 
 
 async def test_the_grace_ends_with_its_time(database):
@@ -109,7 +135,7 @@ async def test_the_grace_ends_with_its_time(database):
         spent = cookie_of(browser)
         await browser.post(REFRESH, headers=PAGE)
         await database["sessions"].update_one(
-            {}, {"$set": {"rotated_at": datetime.now(UTC) - GRACE - timedelta(seconds=1)}}
+            {}, {"$set": {"spent.0.at": datetime.now(UTC) - GRACE - timedelta(seconds=1)}}
         )
         assert unauthenticated(await browser.post(REFRESH, headers={**PAGE, **bearing(spent)}))
         assert await stored(database) == {"users": 1, "sessions": 0, "signins": 0, "tickets": 0}
@@ -186,6 +212,15 @@ async def test_a_user_who_is_gone_has_no_session(database):
         assert unauthenticated(await browser.get("/api/me", headers=bearer))
         assert unauthenticated(await browser.post(REFRESH))
     assert (await stored(database))["sessions"] == 0
+
+
+async def test_who_is_blocked_has_no_session(database):
+    async with browser_for(auth_for(database)) as browser:
+        await sign_in(browser)
+        await database["users"].update_many({}, {"$set": {"blocked": True}})
+        assert unauthenticated(await browser.post(REFRESH))
+    assert (await stored(database))["sessions"] == 0
+    assert await audit_of(database) == [SIGNED_IN, ("auth.session_revoked", "ok", "blocked")]
 
 
 # Sign-out
@@ -316,7 +351,7 @@ async def test_over_https_the_cookie_belongs_to_this_host_alone(database):
     auth = auth_for(database, settings_for(public_url=origin))
     async with browser_for(auth, origin) as browser:
         login = await browser.get("/api/auth/google/login")
-        assert login.headers["set-cookie"].startswith("__Host-rowlock_signin=")
+        assert login.headers["set-cookie"].startswith("__Host-rowlock_signin_")
         cookie = (await sign_in(browser)).headers["set-cookie"]
         assert cookie.startswith("__Host-rowlock_refresh=")
         assert "; Path=/;" in cookie

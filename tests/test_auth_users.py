@@ -49,11 +49,11 @@ async def test_get_many_returns_those_that_exist(database):
 
 async def test_a_granted_role_outlives_sign_ins_and_can_be_taken_back(database):
     users = Users(database)
-    await upsert(users)
-    assert await users.set_role("BOB@example.com", "ADMIN")
-    assert (await upsert(users)).role == "ADMIN"
-    assert await users.set_role("bob@example.com", "USER")
-    assert (await upsert(users)).role == "USER"
+    bob = await upsert(users)
+    for role in ("ADMIN", "BOX_OFFICE", "USER"):
+        await database["users"].update_one({"_id": bob.id}, {"$set": {"granted_role": role}})
+        for listed in (False, True):  # what was decided about somebody, no list decides
+            assert (await upsert(users, admin=listed)).role == role
 
 
 async def test_a_listed_admin_is_one_as_long_as_the_list_says_so(database):
@@ -65,15 +65,25 @@ async def test_a_listed_admin_is_one_as_long_as_the_list_says_so(database):
 @pytest.mark.parametrize(
     "email", ["eve@example.com", "", "bob", "^bob", "bob@example.com.evil.test"]
 )
-async def test_nobody_gets_a_role_under_an_address_that_is_not_theirs(database, email):
+async def test_nobody_is_found_under_an_address_that_is_not_theirs(database, email):
     users = Users(database)
-    user = await upsert(users)
-    assert not await users.set_role(email, "ADMIN")
-    assert (await users.get(user.id)).role == "USER"
+    await upsert(users)
+    assert await users.with_email(email) == []
 
 
-async def test_an_unverified_address_gets_no_role(database):
+async def test_an_unverified_address_is_told_from_a_proven_one(database):
     users = Users(database)
-    user = await upsert(users, email_verified=False)
-    assert not await users.set_role("bob@example.com", "ADMIN")
-    assert (await users.get(user.id)).role == "USER"
+    mallory = await upsert(users, "2", email_verified=False)
+    assert await users.with_email("BOB@example.com ") == [mallory]
+    assert await users.with_email("bob@example.com", verified=True) == []
+    bob = await upsert(users)
+    assert await users.with_email("bob@example.com", verified=True) == [bob]
+
+
+async def test_who_is_blocked_administers_nothing(database):
+    users = Users(database)
+    ada = await upsert(users, admin=True)
+    assert await users.administrators() == [ada]
+    await database["users"].update_one({"_id": ada.id}, {"$set": {"blocked": True}})
+    assert await users.administrators() == []
+    assert (await users.get(ada.id)).blocked

@@ -442,7 +442,7 @@ async def hang_up_while(server, seen, path, body, key):
     _, writer = await asyncio.open_connection(*server.address)
     content = json.dumps(body).encode()
     head = (
-        f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         f"Authorization: {server.bob.headers['Authorization']}\r\nIdempotency-Key: {key}\r\n"
         f"Content-Length: {len(content)}\r\n\r\n"
     )

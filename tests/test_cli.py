@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from pymongo import MongoClient
 
 from server import binaries, cli
 from server.child_server import address_in
+from server.models import new_id
 from server.repo import mongo
 from server.settings import Settings
 from tests.store_processes import left_behind, running_under
@@ -28,7 +30,7 @@ Rowlock = Callable[..., subprocess.Popen[str]]
 PRODUCTION = {
     "APP_ENV": "production",
     "PUBLIC_URL": "https://rowlock.test",
-    "JWT_SECRET": "0123456789abcdef0123456789abcdef",
+    "JWT_SECRET": "q4Zf9sVbT1mXhK8rCe2wYd7uPj5nLg0a",
     "GOOGLE_CLIENT_ID": "client",
     "GOOGLE_CLIENT_SECRET": "8b1f0c52d7",
 }
@@ -100,9 +102,27 @@ def people(directory: Path) -> Any:
 
 def add_person(directory: Path, email: str) -> None:
     rows = people(directory)
-    row = {"_id": email, "email": email, "email_verified": True, "name": "", "role": "USER"}
-    rows.insert_one({**row, "provider": "test", "sub": email})
+    rows.insert_one(a_person(email))
     rows.database.client.close()
+
+
+def a_person(email: str, **changes: Any) -> dict[str, Any]:
+    now = datetime.now(UTC)
+    row = {"_id": email, "email": email, "email_verified": True, "name": "", "role": "USER"}
+    row |= {"provider": "test", "sub": email, "created_at": now, "signed_in_at": now}
+    return row | changes
+
+
+def granted_role_in_audit_log(directory: Path, email: str) -> str:
+    """Return the actor of the entry that says so, which the running server has yet to copy."""
+    rows = people(directory)
+    where = {"action": "admin.role_changed", "target.user_id": email, "detail.after": "ADMIN"}
+    deadline = time.monotonic() + 10
+    while not (entry := rows.database["audit_logs"].find_one(where)):
+        assert time.monotonic() < deadline, "the audit log does not know of it"
+        time.sleep(0.05)
+    rows.database.client.close()
+    return str(entry["actor"])
 
 
 def person(directory: Path, email: str) -> Any:
@@ -271,14 +291,42 @@ class TestSingleSteps:
         process = rowlock("grant-admin", "bob@example.com")
         out, err = process.communicate(timeout=60)
         assert (process.returncode, err) == (0, "")
-        assert "bob@example.com is ADMIN" in out
+        assert out == "bob@example.com is ADMIN from the next token on.\n"
         assert person(tmp_path, "bob@example.com")["role"] == "ADMIN"
+        assert granted_role_in_audit_log(tmp_path, "bob@example.com") == "system"
 
     def test_grant_admin_of_nobody_is_refused(
         self, rowlock: Rowlock, valkey_url: str, mongo_uri: str
     ) -> None:
         process = rowlock("grant-admin", "x@y.z", REDIS_URL=valkey_url, MONGO_URI=mongo_uri)
         assert refused(process) == "rowlock: nobody has signed in as x@y.z yet"
+
+    @pytest.mark.parametrize(
+        ("state", "line"),
+        [
+            (
+                {"email_verified": False},
+                "rowlock: nobody has proven to own EMAIL: it takes a provider's verified address",
+            ),
+            (
+                {"blocked": True},
+                "rowlock: EMAIL is blocked: another administrator has to let them in first",
+            ),
+        ],
+        ids=["unverified", "blocked"],
+    )
+    def test_grant_admin_of_who_cannot_use_it_says_why(
+        self, rowlock: Rowlock, valkey_url: str, mongo_uri: str, state: dict[str, bool], line: str
+    ) -> None:
+        email = f"{new_id('x')}@example.com"
+        with MongoClient(mongo_uri) as client:
+            users = client.get_database("rowlock")["users"]
+            users.insert_one(a_person(email, **state))
+            process = rowlock("grant-admin", email, REDIS_URL=valkey_url, MONGO_URI=mongo_uri)
+            assert refused(process) == line.replace("EMAIL", email)
+            row = users.find_one({"_id": email})
+        assert row is not None
+        assert row["role"] == "USER"
 
 
 class TestRefusals:

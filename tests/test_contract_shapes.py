@@ -202,7 +202,8 @@ async def test_refusals(server):
 
 
 async def test_people(server):
-    me = told(await server.bob.get("/api/me"), 200, {"user": USER})
+    ways = {"has_password": bool, "google_linked": bool, "email_verified": bool}
+    me = told(await server.bob.get("/api/me"), 200, {"user": USER, "account": ways})
     assert me["user"] | {"id": ""} == {
         "id": "",
         "email": "bob@example.com",
@@ -229,7 +230,7 @@ async def test_the_access_token(server):
     assert header["typ"] == "at+jwt"
     assert header["kid"]
     claims = jwt.decode(token, options={"verify_signature": False})
-    assert claims.keys() == {"iss", "aud", "sub", "role", "iat", "nbf", "exp", "jti"}
+    assert claims.keys() == {"iss", "aud", "sub", "role", "iat", "nbf", "exp", "jti", "sid"}
     assert claims["sub"] == await user_id(server.bob)
     assert claims["role"] == "USER"
     assert claims["exp"] - claims["iat"] == server.settings.jwt_ttl == 900

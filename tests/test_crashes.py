@@ -42,6 +42,7 @@ def test_each_story_is_told() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.parametrize("worker", [False, True], ids=["in a server", "in a worker"])
 async def test_a_kill_at_any_step_is_healed(
     tmp_path: Path,

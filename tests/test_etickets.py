@@ -11,7 +11,7 @@ import pytest
 
 from server.etickets import TicketCodes, qr_png, qr_svg
 from server.models import new_id
-from tests.auth_flow import JWT_SECRET
+from tests.auth_flow import JWT_SECRET, settings_for
 from tests.programme import MOVIE, a_movie
 from tests.qr import read_qr
 from tests.running import HALL_CINEMA, IN_MODULE_LOOP, booked, pay, problem, served
@@ -53,6 +53,16 @@ async def test_what_was_not_signed_here_is_forged():
     ):
         with pytest.raises(ValueError, match="forged"):
             CODES.booking_in(forged)
+
+
+async def test_a_ticket_outlives_a_change_of_the_secret():
+    """As long as the old secret is named; new tickets are signed under the new one."""
+    code = CODES.code_of("bk_0123")
+    after = TicketCodes("another-secret-of-at-least-32-characters", JWT_SECRET)
+    assert after.booking_in(code) == "bk_0123"
+    assert after.code_of("bk_0123") != code
+    settings = settings_for(jwt_secret="x" * 40, jwt_previous_secrets=f"y, {JWT_SECRET}")
+    assert TicketCodes(*settings.secrets).booking_in(code) == "bk_0123"
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from tests.sale import hall, plan
 from tests.stored import Stored
 from tests.watcher import Watcher
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 ROUNDS = 50 if WHOLE else 2
 LOCK_SECONDS = 6

@@ -13,7 +13,7 @@ from tests.crash_points import ANSWERS, BOOKINGS, CHAIN, CLAIMS, PROVIDER, Point
 from tests.processes import Mutant, mutated
 from tests.stored import Stored, stores
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 AT_ONCE = 3
 SEEDS = 5

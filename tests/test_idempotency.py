@@ -423,16 +423,20 @@ async def test_a_client_that_hangs_up_while_booking_finds_its_booking(server):
     body = f'{{"showtime_id": "{showtime}", "seats": ["A1"]}}'
     _, writer = await asyncio.open_connection(*server.address)
     writer.write(
-        "POST /api/bookings HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        "POST /api/bookings HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         f"Authorization: {server.bob.headers['Authorization']}\r\nIdempotency-Key: {key}\r\n"
         f"Content-Length: {len(body)}\r\n\r\n{body}".encode()
     )
     await writer.drain()
-    writer.transport.abort()
+
+    async def begun():
+        return await server.stored.answers(key)
 
     async def answered():
-        return [row for row in await server.stored.answers(key) if "status" in row]
+        return [row for row in await begun() if "status" in row]
 
+    await eventually(begun)
+    writer.transport.abort()
     await eventually(answered)
     again = await book(server.bob, showtime, "A1", key=key)
     assert (again.status_code, replayed(again)) == (201, True)

@@ -22,7 +22,7 @@ from tests.processes import REPOSITORY, WHOLE, RowlockProcess, servers, start
 from tests.sale import hall, plan
 from tests.stored import stores
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 KEYS, AT_ONCE = (50, 200) if WHOLE else (10, 60)
 MUTATIONS = 50

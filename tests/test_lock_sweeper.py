@@ -16,6 +16,8 @@ from server.repo.seat_answers import Lock
 from server.repo.seat_log import LogEntry, SeatLog
 from tests.seat_stores import Stores, opened
 
+pytestmark = pytest.mark.alone
+
 SHOWTIMES = [f"sho_{n}" for n in range(40)]
 LOCKS_EACH = 15
 OTHER_KEYS = 1_000_000

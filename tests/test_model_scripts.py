@@ -43,6 +43,9 @@ def steps(draw: Random) -> Iterator[Step]:
             "lock_id": f"lock_{number}",
             "ttl_ms": 300_000,
             "max_seats": 3,
+            "patience_ms": 300_000,
+            "address": draw.choice(("", "192.0.2.1")),
+            "max_at_address": 2,
             "max_extensions": 2,
             "operation": operation,
             "deadline": to_ms(NOW),
@@ -79,7 +82,18 @@ def _truth(epoch: str, token: str) -> dict[str, Any]:
 
 
 _ARGS: dict[str, tuple[str, ...]] = {
-    "lock_seats": ("showtime", "user", "lock_id", "ttl_ms", "max_seats", "request_id"),
+    "lock_seats": (
+        "showtime",
+        "user",
+        "actor",
+        "lock_id",
+        "ttl_ms",
+        "max_seats",
+        "patience_ms",
+        "address",
+        "max_at_address",
+        "request_id",
+    ),
     "extend_lock": ("showtime", "user", "ttl_ms", "max_extensions", "operation", "request_id"),
     "release_seats": ("showtime", "user", "request_id"),
     "revoke_seats": ("showtime", "actor", "request_id"),
@@ -136,7 +150,9 @@ def comparable(name: str, word: str, reply: list[Any]) -> Any:
 @pytest.mark.parametrize("seed", range(25))
 async def test_the_model_answers_as_the_scripts_do(valkey_url: str, seed: int) -> None:
     client = redis.connect(valkey_url)
-    model = ModelSeats(lambda: int(time() * 1000), ttl_ms=300_000, max_seats_per_user=3)
+    model = ModelSeats(
+        lambda: int(time() * 1000), ttl_ms=300_000, max_seats_per_user=3, max_seats_per_address=2
+    )
     real, modelled = redis.Scripts(client), ModelScripts(model, at_once)
     try:
         for name, keys, seats, args in steps(Random(seed)):

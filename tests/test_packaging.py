@@ -69,7 +69,7 @@ class TestExample:
         tmp_path: Path,
     ) -> None:
         monkeypatch.chdir(tmp_path)
-        real = "https://0123456789.0123456789.0123456789"
+        real = "https://q4Zf9sVbT1mXhK8r.Ce2wYd7uPj5nLg0a"
         for name, value in {**example(), **dict.fromkeys(filled_in, real)}.items():
             monkeypatch.setenv(name, value)
         monkeypatch.setenv("APP_ENV", environment)

@@ -29,7 +29,12 @@ server = served()
 SHOWTIME, BOOKING = "/api/showtimes/sho_x", "/api/bookings/bk_x"
 SIGNED_IN = [
     ("GET", "/api/me"),
+    ("POST", "/api/auth/link"),
+    ("POST", "/api/auth/password"),
     ("POST", "/api/auth/ticket"),
+    ("GET", "/api/auth/sessions"),
+    ("DELETE", "/api/auth/sessions"),
+    ("DELETE", "/api/auth/sessions/nowhere"),
     ("GET", f"{SHOWTIME}/seats/lock"),
     ("POST", f"{SHOWTIME}/seats/lock"),
     ("DELETE", f"{SHOWTIME}/seats/lock"),
@@ -43,13 +48,19 @@ SIGNED_IN = [
     ("GET", f"{BOOKING}/calendar.ics"),
 ]
 ADMIN_ONLY = [
-    ("GET", f"{SHOWTIME}/seats/locks"),
     ("DELETE", f"{SHOWTIME}/seats/locks"),
     ("GET", "/api/admin/ping"),
     ("GET", "/api/admin/audit"),
     ("POST", "/api/admin/tickets/check"),
     ("POST", "/api/admin/bookings/bk_x/cancel"),
     ("POST", "/api/admin/showtimes/sho_x/cancel"),
+    ("GET", "/api/admin/users"),
+    ("PATCH", "/api/admin/users/usr_x"),
+]
+BOX_OFFICE_TOO = [
+    ("GET", f"{SHOWTIME}/seats/locks"),
+    ("GET", "/api/admin/bookings"),
+    ("POST", "/api/admin/showtimes/sho_x/seats/lock"),
 ]
 OPEN = [
     ("GET", "/api/movies"),
@@ -61,6 +72,8 @@ OPEN = [
     ("GET", f"{SHOWTIME}/live"),
     ("GET", "/api/auth/google/login"),
     ("GET", "/api/auth/google/callback"),
+    ("POST", "/api/auth/register"),
+    ("POST", "/api/auth/login"),
     ("POST", "/api/auth/refresh"),
     ("POST", "/api/auth/logout"),
 ]
@@ -89,10 +102,14 @@ IN_THE_CONTRACT = {
         "booking_state",
         "idempotency_in_progress",
         "showtime_closed",
+        "email_taken",
+        "no_password",
+        "last_admin",
     },
     413: {"body_too_large"},
     415: {"unsupported_media_type"},
-    422: {"invalid_request", "unknown_seats", "idempotency_key_reused"},
+    421: {"host_not_allowed"},
+    422: {"invalid_request", "unknown_seats", "idempotency_key_reused", "weak_password"},
     429: {"rate_limited"},
     503: {"store_unavailable"},
 }
@@ -106,6 +123,7 @@ def refusals():
         errors.UnknownSeats: lambda: errors.UnknownSeats(["Z1"]),
         errors.SeatsUnavailable: lambda: errors.SeatsUnavailable([{"seat": "A1"}]),
         errors.SeatLimitReached: lambda: errors.SeatLimitReached(10),
+        errors.WeakPassword: lambda: errors.WeakPassword("It is common.", "common"),
     }
     kinds = [
         kind
@@ -269,10 +287,11 @@ async def test_an_unknown_address_is_a_problem_document_for_everyone(server, pat
     problem(answer, 404, "not_found")
 
 
-@pytest.mark.parametrize(("method", "path"), [*SIGNED_IN, *ADMIN_ONLY, *OPEN])
+@pytest.mark.parametrize(("method", "path"), [*SIGNED_IN, *ADMIN_ONLY, *BOX_OFFICE_TOO, *OPEN])
 @pytest.mark.parametrize("wrong", ["PUT", "PATCH", "DELETE", "POST", "GET", "TRACE", "OPTIONS"])
 async def test_a_wrong_method_is_told_the_right_ones(server, method, path, wrong):
-    right = {m for m in ("GET", "HEAD", "POST", "DELETE") if routes_of(server.app, m, path)}
+    methods = ("GET", "HEAD", "POST", "PATCH", "DELETE")
+    right = {m for m in methods if routes_of(server.app, m, path)}
     assert method in right
     if wrong in right:
         return
@@ -300,7 +319,7 @@ async def test_every_address_of_the_api_is_on_one_of_the_lists(server):
     }
     listed = {
         (method, route.path)
-        for method, path in [*SIGNED_IN, *ADMIN_ONLY, *OPEN]
+        for method, path in [*SIGNED_IN, *ADMIN_ONLY, *BOX_OFFICE_TOO, *OPEN]
         for route in routes_of(server.app, method, path)
     }
     assert listed == routed
@@ -311,7 +330,7 @@ def forged(server, **changes):
     now = int(time.time())
     key = changes.pop("key", server.settings.jwt_secret.get_secret_value())
     algorithm = changes.pop("algorithm", "HS256")
-    mine = server.bob.headers["Authorization"].removeprefix("Bearer ")
+    mine = server.ada.headers["Authorization"].removeprefix("Bearer ")
     header = jwt.get_unverified_header(mine) | {"alg": algorithm} | changes.pop("header", {})
     claims = jwt.decode(mine, options={"verify_signature": False})
     claims |= {"iat": now, "nbf": now, "exp": now + 60, "role": "ADMIN"} | changes
@@ -340,7 +359,7 @@ def bad_credentials(server):
     }
 
 
-@pytest.mark.parametrize(("method", "path"), [*SIGNED_IN, *ADMIN_ONLY])
+@pytest.mark.parametrize(("method", "path"), [*SIGNED_IN, *ADMIN_ONLY, *BOX_OFFICE_TOO])
 async def test_without_a_good_token_nothing_is_told(server, method, path):
     for why, credentials in bad_credentials(server).items():
         headers = {} if credentials is None else {"Authorization": credentials.encode("latin-1")}
@@ -355,7 +374,7 @@ async def test_a_forged_token_would_be_taken_if_it_were_whole(server):
     assert (await server.visitor.get("/api/admin/ping", headers=headers)).status_code == 200
 
 
-@pytest.mark.parametrize(("method", "path"), ADMIN_ONLY)
+@pytest.mark.parametrize(("method", "path"), [*ADMIN_ONLY, *BOX_OFFICE_TOO])
 async def test_a_user_is_no_administrator(server, method, path):
     problem(await server.bob.request(method, path), 403, "forbidden")
     answer = await server.ada.request(method, path)
@@ -370,7 +389,7 @@ async def test_a_client_that_hangs_up_while_it_sends_is_no_bug(server, caplog):
     _, writer = await asyncio.open_connection(*server.address)
     token = server.bob.headers["Authorization"]
     writer.write(
-        f"POST {SHOWTIME}/seats/lock HTTP/1.1\r\nHost: x\r\nAuthorization: {token}\r\n"
+        f"POST {SHOWTIME}/seats/lock HTTP/1.1\r\nHost: localhost\r\nAuthorization: {token}\r\n"
         "X-Request-ID: gone\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n"
         '{"seats"'.encode()
     )

@@ -13,7 +13,7 @@ from tests.buyers import Habits
 from tests.processes import Mutant, mutated
 from tests.sale import opened
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 LOCK = "lua/lock_seats.lua"
 ANNOUNCE = "lua/includes/announce.lua"

@@ -28,7 +28,7 @@ from tests.processes import WHOLE
 from tests.sale import hall, plan
 from tests.stored import Stored
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 SECONDS = 600 if WHOLE else 15
 BUYERS = 16

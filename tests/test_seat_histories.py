@@ -22,7 +22,7 @@ from tests.seat_operation import FREE, Operation
 from tests.seat_register import on_hall
 from tests.seat_verdict import CAP, SEATS, unexplained
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 DEEP = os.environ.get("ROWLOCK_DEEP") == "1"
 HISTORIES = 5_000 if DEEP else 500

@@ -20,17 +20,19 @@ from server import lua
 from server.models import from_ms
 from server.repo.seat_answers import ShowtimeNotLoaded
 from tests.processes import Mutant
-from tests.seat_chances import MAX_SEATS, SHOWTIMES, TTL_MS
+from tests.seat_chances import MAX_AT_ADDRESS, MAX_SEATS, SHOWTIMES, TTL_MS
 from tests.seat_machine import SeatMachine
 from tests.seat_model import ModelSeats
 from tests.timed_store import TimedStore, timed_scripts
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 DEEP = os.environ.get("ROWLOCK_DEEP") == "1"
 LIVES = 2_000 if DEEP else 150
 LIVES_OF_A_BUG = 400
 STEPS = 50
+
+SEAT_SCRIPTS = [name for name in lua.names() if not name.endswith("_tokens")]
 
 ENDED = "if redis.call('HGET', ended_key, '*') == 'cancelled' then return { 'ok' } end\n"
 REMEMBER = "for _, seat in ipairs(wanted) do redis.call('HSET', ended_key, seat, reason) end\n"
@@ -105,6 +107,24 @@ BUGS = {
     "two events take two numbers": Mutant(
         "lua/includes/announce.lua", "'seq', 1)", "'seq', math.max(1, #events))"
     ),
+    "a lapse costs nothing": Mutant(
+        "lua/includes/lapse_lock.lua", "spend_time(conduct_key, lock.user, lock.deadline)", ""
+    ),
+    "a release costs nothing": Mutant(
+        "lua/release_seats.lua", "if #lock.seats == 0 then spend_time", "if false then spend_time"
+    ),
+    "a booking that is not paid costs nothing": Mutant(
+        "lua/release_booking.lua", "if user then spend_time", "if false then spend_time"
+    ),
+    "a booking that is paid makes nothing good": Mutant(
+        "lua/book_seats.lua", "redis.call('HDEL', conduct_key, 'u:' .. user)", ""
+    ),
+    "time is counted twice": Mutant(
+        "lua/includes/spend_time.lua",
+        "spent + ended - counted, ended)",
+        "spent + ended - counted, counted)",
+    ),
+    "a pause does not grow": Mutant("lua/includes/cool_down.lua", " * 2 ^ (lives - 2)", ""),
     "what is due is due a moment later": Mutant(
         "lua/read_due.lua", "now(), 'LIMIT'", "now() - 1, 'LIMIT'"
     ),
@@ -130,11 +150,11 @@ def test_the_scripts_and_their_model_live_alike(
         lives = live(store, LIVES, derandomize=not DEEP)
     with capsys.disabled():
         print(f"\n{lives:,} lives of up to {STEPS} steps, {store.words.total():,} script runs")
-        for name in lua.names():
+        for name in SEAT_SCRIPTS:
             print(
                 f"  {name}: {', '.join(f'{w} {n:,}' for (s, w), n in spoken(store) if s == name)}"
             )
-    words = {(name, word) for name in lua.names() for word in lua.load(name).words}
+    words = {(name, word) for name in SEAT_SCRIPTS for word in lua.load(name).words}
     assert words == set(store.words), "not every answer was given"
 
 
@@ -167,7 +187,14 @@ async def test_a_model_can_be_set_back_and_emptied() -> None:
 @contextmanager
 def opened(url: str, directory: Path, mutants: Sequence[Mutant] = ()) -> Iterator[TimedStore]:
     folder = timed_scripts(directory, mutants)
-    store = TimedStore(url, folder, SHOWTIMES, ttl_ms=TTL_MS, max_seats_per_user=MAX_SEATS)
+    store = TimedStore(
+        url,
+        folder,
+        SHOWTIMES,
+        ttl_ms=TTL_MS,
+        max_seats_per_user=MAX_SEATS,
+        max_seats_per_address=MAX_AT_ADDRESS,
+    )
     try:
         yield store
     finally:

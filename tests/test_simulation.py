@@ -26,6 +26,7 @@ from tests.simulation import run, run_many, staged, story
 SEEDS = int(os.environ.get("ROWLOCK_SIMULATION_SEEDS", "20000"))
 BATCH = 250
 
+pytestmark = pytest.mark.alone
 slow = pytest.mark.slow
 
 

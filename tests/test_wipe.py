@@ -24,7 +24,7 @@ from tests.seat_stores import SHOWTIME
 from tests.seat_stores import opened as opened_stores
 from tests.stored import stores
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 WIPES = 5
 

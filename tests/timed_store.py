@@ -154,6 +154,7 @@ class TimedStore:
         *,
         ttl_ms: int,
         max_seats_per_user: int,
+        max_seats_per_address: int = 0,
     ) -> None:
         self.now, self.number = BEGIN, 0
         self._clock_key = showtime_keys(showtimes[0])["log_key"].removesuffix("log") + "clock"
@@ -168,6 +169,7 @@ class TimedStore:
             scripts,
             ttl_seconds=ttl_ms / 1000,
             max_seats_per_user=max_seats_per_user,
+            max_seats_per_address=max_seats_per_address,
             journal=cast(SeatJournal, self),
         )
         self.claims, self.log = ClaimStore(scripts), SeatLog(self._redis)

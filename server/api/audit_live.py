@@ -11,10 +11,11 @@ From then on the server sends
 What the client says then is dropped. Close codes, each with a reason in words:
 
 - 1008 origin refused; no first message in time, or a malformed one; a ticket that is not good; a
-  person who is not ADMIN, or not any longer
+  person who is not ADMIN, or not any longer, or who was blocked or has signed out
 - 1009 a message of more than 8 KiB
 - 1012 restart: come back after a random delay, with `after`
-- 1013 MongoDB does not answer: the same, with another ticket
+- 1013 MongoDB does not answer, or too many connections are open from one address or by one person:
+  the same, with another ticket
 - 4404 no entry has the id in `after`: start over with GET /api/admin/audit and the newest id there
 - 4408 a frame was not taken within 10 s: come back, with `after`
 """
@@ -23,6 +24,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
@@ -32,16 +34,17 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from server.api.admin import entry_json
 from server.audit_tail import AuditTail
-from server.auth.sessions import Sessions
+from server.auth.guards import Guards
 from server.auth.tickets import Tickets
-from server.errors import Unauthenticated
+from server.errors import Forbidden, Unauthenticated
 from server.models import Identity, Model, to_ms
+from server.socket_caps import SocketCaps
 
 FIRST_MESSAGE_SECONDS = 5.0
 FIRST_MESSAGE_BYTES = 4096
 HEARTBEAT_SECONDS = 15.0
 ROLE_SECONDS = 10.0
-"""How long somebody who is ADMIN no longer may go on reading."""
+"""How long somebody who is ADMIN no longer, is blocked or has signed out may go on reading."""
 SLOW_SECONDS = 10.0
 _STORE_SECONDS = 5.0
 _GOODBYE_SECONDS = 1.0
@@ -70,17 +73,22 @@ class AuditLiveRoutes:
         self,
         tail: AuditTail,
         tickets: Tickets,
-        sessions: Sessions,
+        guards: Guards,
         origin_allowed: Callable[[str, str], bool],
         abort: Callable[[WebSocket], None],
         unavailable: tuple[type[Exception], ...],
+        caps: SocketCaps | None = None,
     ) -> None:
-        """`abort` cuts a socket; `unavailable` is what is raised when MongoDB does not answer."""
+        """`abort` cuts a socket; `unavailable` is what is raised when MongoDB does not answer.
+
+        Without `caps` anybody may have any number of connections open.
+        """
         self._tail = tail
         self._tickets = tickets
-        self._sessions = sessions
+        self._guards = guards
         self._origin_allowed = origin_allowed
         self._abort = abort
+        self._caps = caps
         self._no_answer: tuple[type[Exception], ...] = (TimeoutError, *unavailable)
 
     @property
@@ -91,12 +99,24 @@ class AuditLiveRoutes:
         """Accept first and refuse by close code: a browser shows no other reason."""
         await websocket.accept()
         try:
-            admin, place = await self._admit(websocket)
-            await self._serve(websocket, admin, place)
+            with ExitStack() as places:
+                self._take(places, lambda caps: caps.place(websocket))
+                admin, place = await self._admit(websocket)
+                self._take(places, lambda caps: caps.place_of(admin.user_id, websocket))
+                await self._serve(websocket, admin, place)
         except* WebSocketDisconnect:
             pass
         except* Goodbye as goodbyes:
             await self._part(websocket, goodbyes.exceptions[0])
+
+    def _take(
+        self,
+        places: ExitStack,
+        place: Callable[[SocketCaps], AbstractContextManager[bool]],
+    ) -> None:
+        """Take a place for as long as the connection lasts; raises Goodbye."""
+        if self._caps and not places.enter_context(place(self._caps)):
+            raise Goodbye(TRY_LATER, "too many connections")
 
     async def _admit(self, websocket: WebSocket) -> tuple[Identity, int]:
         """Return who this is and from where on to read; raises Goodbye, WebSocketDisconnect."""
@@ -121,11 +141,11 @@ class AuditLiveRoutes:
     async def _insist_on_admin(self, identity: Identity) -> None:
         """Ask the store: the ticket of somebody who was ADMIN when signing in is not enough."""
         try:
-            user = await self._sessions.owner(identity)
+            await self._guards.insist(identity, "ADMIN")
         except Unauthenticated as refusal:
             raise Goodbye(REFUSED, refusal.detail) from None
-        if {identity.role, user.role} != {"ADMIN"}:
-            raise Goodbye(REFUSED, "this is for administrators")
+        except Forbidden:
+            raise Goodbye(REFUSED, "this is for administrators") from None
 
     async def _serve(self, websocket: WebSocket, admin: Identity, place: int) -> None:
         """Serve until one of these four ends; they end by exception alone."""

@@ -11,6 +11,7 @@ from starlette.routing import Route
 
 from server.api.pages import Cursor, PageQuery, page
 from server.api.problems import render, request_id_of
+from server.api.rate_limits import counted_address
 from server.api.requests import parse, path_id, query
 from server.api.seats import Seats
 from server.auth.guards import Guards
@@ -66,7 +67,7 @@ class BookingRoutes:
     async def create(self, request: Request, identity: Identity) -> Response:
         key = key_of(request.headers.get("idempotency-key"))
         body = await parse(request, BookingRequest)
-        caller = Caller(identity.user_id, request_id_of(request))
+        caller = Caller(identity.user_id, request_id_of(request), counted_address(request))
 
         async def work() -> Answer:
             booking = await self._saga.create(caller, body.showtime_id, body.seats, key)
@@ -146,8 +147,8 @@ def own_booking_json(
     return booking_json(booking, showtime) | {"refundable_until": rfc3339(until)}
 
 
-def booking_json(booking: Booking, showtime: Showtime) -> dict[str, Any]:
-    movie, cinema, auditorium = showtime.movie, showtime.cinema, showtime.auditorium
+def booking_json(booking: Booking, showtime: Showtime | None) -> dict[str, Any]:
+    """A booking with its showtime, unless that cannot be found any more."""
     return {
         "id": booking.id,
         "showtime_id": booking.showtime_id,
@@ -164,15 +165,20 @@ def booking_json(booking: Booking, showtime: Showtime) -> dict[str, Any]:
             {"seats": refund.seats, "amount": refund.amount.as_json(), "status": refund.status}
             for refund in booking.refunds
         ],
-        "showtime": {
-            "movie": {"id": movie.id, "title": movie.title, "accent": movie.accent},
-            "cinema": {
-                "id": cinema.id,
-                "name": cinema.name,
-                "city": cinema.city,
-                "time_zone": cinema.time_zone,
-            },
-            "auditorium": {"id": auditorium.id, "name": auditorium.name},
-            "starts_at": rfc3339(showtime.starts_at),
+        "showtime": showtime and _showing_json(showtime),
+    }
+
+
+def _showing_json(showtime: Showtime) -> dict[str, Any]:
+    movie, cinema, auditorium = showtime.movie, showtime.cinema, showtime.auditorium
+    return {
+        "movie": {"id": movie.id, "title": movie.title, "accent": movie.accent},
+        "cinema": {
+            "id": cinema.id,
+            "name": cinema.name,
+            "city": cinema.city,
+            "time_zone": cinema.time_zone,
         },
+        "auditorium": {"id": auditorium.id, "name": auditorium.name},
+        "starts_at": rfc3339(showtime.starts_at),
     }

@@ -11,7 +11,16 @@ _IN_WHEEL = Path(__file__).parent.parent / "frontend"
 _IN_REPOSITORY = Path(__file__).parent.parent.parent / "frontend"
 FOLDER = _IN_WHEEL if _IN_WHEEL.is_dir() else _IN_REPOSITORY
 
-ADDRESSES = ("/", "/showtimes/{id}", "/bookings", "/admin/audit")
+ADDRESSES = (
+    "/",
+    "/showtimes/{id}",
+    "/sign-in",
+    "/bookings",
+    "/account",
+    "/admin/audit",
+    "/admin/bookings",
+    "/admin/people",
+)
 
 
 class _Revalidated(StaticFiles):

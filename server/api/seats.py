@@ -9,6 +9,7 @@ from starlette.routing import Route
 
 from server.api.pages import Cursor, PageQuery, page
 from server.api.problems import request_id_of
+from server.api.rate_limits import counted_address
 from server.api.requests import parse, path_id, query
 from server.auth.guards import Guards
 from server.models import Caller, Id, Identity, Model, SeatId, from_ms, rfc3339
@@ -65,7 +66,7 @@ class SeatRoutes:
             Route(lock, signed_in(self.my_lock), methods=["GET"]),
             Route(lock, signed_in(self.release), methods=["DELETE"]),
             Route(f"{lock}/extend", signed_in(self.extend), methods=["POST"]),
-            Route(locks, signed_in(self.all_locks, "ADMIN"), methods=["GET"]),
+            Route(locks, signed_in(self.all_locks, "ADMIN", "BOX_OFFICE"), methods=["GET"]),
             Route(locks, signed_in(self.revoke, "ADMIN"), methods=["DELETE"]),
         ]
 
@@ -119,7 +120,7 @@ class SeatRoutes:
 
 
 def _caller(request: Request, identity: Identity) -> Caller:
-    return Caller(identity.user_id, request_id_of(request))
+    return Caller(identity.user_id, request_id_of(request), counted_address(request))
 
 
 def _names(if_none_match: str, etag: str) -> bool:

@@ -127,6 +127,7 @@ class DevelopmentProvider:
                 "token_endpoint_auth_methods_supported": ["client_secret_basic"],
                 "code_challenge_methods_supported": ["S256"],
                 "scopes_supported": ["openid", "email", "profile"],
+                "authorization_response_iss_parameter_supported": True,
             }
         )
 
@@ -139,13 +140,13 @@ class DevelopmentProvider:
         if asked.get("client_id") != CLIENT_ID or not self._may_return_to(request):
             return HTMLResponse(refusal_page(), 400, _NO_STORE)
         if refusal := _refusal_of(asked):
-            return _back(request, error=refusal)
+            return self._back(request, error=refusal)
         if request.method == "GET":
             account = hinted_account(asked.get("login_hint", ""))
             return self._enter(request, account) if account else self._page(request)
         form = await _form(request)
         if "deny" in form:
-            return _back(request, error="access_denied")
+            return self._back(request, error="access_denied")
         account = account_of(form.get("email", ""), form.get("name", ""))
         return self._enter(request, account) if account else self._page(request, refused=True)
 
@@ -204,7 +205,15 @@ class DevelopmentProvider:
         self._codes[code] = Code(
             account, asked["redirect_uri"], asked["code_challenge"], asked["nonce"]
         )
-        return _back(request, code=code)
+        return self._back(request, code=code)
+
+    def _back(self, request: Request, **answer: str) -> Response:
+        """Send the browser back to the client with `answer`, the state that it came with, and the
+        name of who answers (RFC 9207)."""
+        asked = request.query_params
+        query = urlencode({**answer, "state": asked.get("state", ""), "iss": self.issuer})
+        status = 303 if request.method == "POST" else 302
+        return RedirectResponse(f"{asked['redirect_uri']}?{query}", status, _NO_STORE)
 
     def _page(self, request: Request, *, refused: bool = False) -> Response:
         people = [(person.email, person.name, person is ADMIN) for person in DEMO_PEOPLE]
@@ -233,14 +242,6 @@ def _refusal_of(asked: QueryParams) -> str | None:
         asked.get("code_challenge", "")
     )
     return None if pkce and asked.get("state") and asked.get("nonce") else "invalid_request"
-
-
-def _back(request: Request, **answer: str) -> Response:
-    """Send the browser back to the client with `answer` and the state that it came with."""
-    asked = request.query_params
-    query = urlencode({**answer, "state": asked.get("state", "")})
-    status = 303 if request.method == "POST" else 302
-    return RedirectResponse(f"{asked['redirect_uri']}?{query}", status, _NO_STORE)
 
 
 def _proves(verifier: str, challenge: str) -> bool:

@@ -1,6 +1,12 @@
-"""What a route asks before it acts: who is this, and may they?"""
+"""What a route asks before it acts: who is this, and may they?
+
+For most routes the access token is enough, for as long as it lives. What a plain USER may not do is
+asked twice: of the token, and at each call of the stored user, so that whoever loses a role, is
+blocked or signs out everywhere stops at once and not with the end of the token.
+"""
 
 from collections.abc import Awaitable, Callable
+from functools import wraps
 from typing import Protocol
 
 from starlette.requests import Request
@@ -8,6 +14,7 @@ from starlette.responses import Response
 
 from server.errors import Forbidden, Unauthenticated
 from server.models import Identity, Role
+from server.repo.users import User
 
 Handler = Callable[[Request, Identity], Awaitable[Response]]
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -19,9 +26,16 @@ class Verifier(Protocol):
     def verify(self, token: str) -> Identity: ...
 
 
+class Register(Protocol):
+    """Knows everybody as they are now; raises Unauthenticated for who is gone or signed out."""
+
+    async def owner(self, identity: Identity) -> User: ...
+
+
 class Guards:
-    def __init__(self, tokens: Verifier) -> None:
+    def __init__(self, tokens: Verifier, register: Register) -> None:
         self._tokens = tokens
+        self._register = register
 
     def identify(self, request: Request) -> Identity:
         """Return the caller of `request`; raises Unauthenticated."""
@@ -30,13 +44,34 @@ class Guards:
             raise Unauthenticated
         return self._tokens.verify(token.strip())
 
-    def signed_in(self, handler: Handler, role: Role | None = None) -> Endpoint:
-        """Wrap `handler` so that it runs for signed-in callers (with `role`) alone."""
+    async def insist(self, identity: Identity, *roles: Role) -> None:
+        """Raise Forbidden unless both the token and the store give `identity` one of `roles`,
+        Unauthenticated when the store knows them no more or has blocked them."""
+        if identity.role not in roles:
+            raise Forbidden
+        user = await self._register.owner(identity)
+        if user.blocked:
+            raise Unauthenticated("This account is blocked.")
+        if user.role not in roles:
+            raise Forbidden
 
+    def signed_in(self, handler: Handler, *roles: Role) -> Endpoint:
+        """Wrap `handler` so that it runs for signed-in callers alone: those with one of `roles`,
+        or, when none is named, all of them. `roles_of` tells which."""
+
+        @wraps(handler)
         async def endpoint(request: Request) -> Response:
             identity = self.identify(request)
-            if role is not None and identity.role != role:
-                raise Forbidden
+            if roles:
+                await self.insist(identity, *roles)
             return await handler(request, identity)
 
+        endpoint.__dict__["roles"] = roles
         return endpoint
+
+
+def roles_of(endpoint: object) -> tuple[Role, ...] | None:
+    """Return who may call an endpoint of the route table: these roles, everybody who is signed in
+    for (), the whole world for None."""
+    roles: tuple[Role, ...] | None = getattr(endpoint, "roles", None)
+    return roles

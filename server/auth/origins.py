@@ -21,6 +21,10 @@ class Origins:
         """Say whether a page of `origin` may act here; `host` is the request's Host header."""
         return origin in self._listed or (bool(host) and origin in self._own(host.lower()))
 
+    def lists(self, origin: str) -> bool:
+        """Say whether `origin` is named in the settings."""
+        return origin in self._listed
+
     def seen_as(self, scheme: str, host: str) -> str:
         """Return the origin to build browser-facing addresses from.
 

@@ -3,7 +3,7 @@
 book_seats: mark the seats of a confirmed booking as booked. MongoDB is the judge: a seat that stands
 free or in somebody's lock goes to the booking. A repeat changes nothing, and neither does news that
 comes late: when the booking was cancelled (nothing else ends a confirmed one), or the seat given back.
-KEYS: seats_key meta_key locks_key deadlines_key checkouts_key log_key channel ended_key
+KEYS: seats_key meta_key locks_key deadlines_key checkouts_key log_key channel ended_key conduct_key
 ARGV: showtime user booking request_id wanted...
 Returns: ok | conflict (seats of other bookings) | rebuild
 Emits: seat.booked
@@ -27,6 +27,7 @@ end
 local _, conflict = take_seats(seats_key, locks_key, deadlines_key, showtime, booking, unsold)
 if conflict then return conflict end
 mark_seats(seats_key, unsold, 'b:' .. booking)
+redis.call('HDEL', conduct_key, 'u:' .. user)
 close_checkout(locks_key, checkouts_key, showtime, booking)
 local change = { time = now(), showtime = showtime, request_id = request_id }
 announce(meta_key, log_key, channel, change, {

@@ -1,7 +1,7 @@
 #!lua
 --[[
 expire_lock: release one lock, whole, if it is past its deadline.
-KEYS: seats_key meta_key locks_key deadlines_key log_key channel
+KEYS: seats_key meta_key locks_key deadlines_key log_key channel conduct_key
 ARGV: showtime user
 Returns: ok (released seats) | live | gone | rebuild
 Emits: seat.released
@@ -20,6 +20,6 @@ if not lock then
 end
 local time = now()
 if lock.deadline > time then return { 'live' } end
-local event = lapse_lock(seats_key, locks_key, deadlines_key, showtime, lock)
+local event = lapse_lock(seats_key, locks_key, deadlines_key, conduct_key, showtime, lock)
 announce(meta_key, log_key, channel, { time = time, showtime = showtime }, { event })
 return { 'ok', unpack(event.seats) }

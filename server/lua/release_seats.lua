@@ -2,7 +2,7 @@
 --[[
 release_seats: take seats (none named: all) out of the user's own lock. Seats that are not in it are
 left alone. A repeat of the same operation answers as the first run did.
-KEYS: seats_key meta_key locks_key deadlines_key log_key channel operation_key
+KEYS: seats_key meta_key locks_key deadlines_key log_key channel conduct_key operation_key
 ARGV: showtime user request_id wanted...
 Returns: ok (released seats joined by commas, logged, the rest of the lock) | rebuild
 Emits: seat.released
@@ -12,6 +12,7 @@ Emits: seat.released
 --- @include save_lock
 --- @include free_seats
 --- @include drop_seats
+--- @include spend_time
 --- @include lapse_lock
 --- @include lock_reply
 --- @include announce
@@ -24,7 +25,7 @@ local released = redis.call('GET', operation_key)
 if released then
   logged = recent_log(log_key, showtime, user)
 elseif lock and lock.deadline <= time then
-  local event = lapse_lock(seats_key, locks_key, deadlines_key, showtime, lock)
+  local event = lapse_lock(seats_key, locks_key, deadlines_key, conduct_key, showtime, lock)
   logged = announce(meta_key, log_key, channel, change, { event })
 elseif lock then
   local dropped = {}
@@ -35,6 +36,7 @@ elseif lock then
   if #seats > 0 then
     free_seats(seats_key, seats)
     save_lock(locks_key, deadlines_key, showtime, lock)
+    if #lock.seats == 0 then spend_time(conduct_key, user, time) end
     logged = announce(meta_key, log_key, channel, change, {
       { type = 'seat.released', reason = 'released', seats = seats, actor = user, owner = user, lock = lock.id },
     })

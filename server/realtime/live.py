@@ -1,24 +1,27 @@
 """`/api/showtimes/{id}/live`: the live seat map as WebSocket, or as SSE for those who ask for that.
 
 Anonymous and one-way: a client only chooses where to begin (`?epoch=&seq=`). Close codes as in
-CONTRACT: 1008 origin refused, 1013 try later, 4404 no such showtime, 4408 too slow.
+CONTRACT: 1008 origin refused, 1013 try later (so many connections has the address, or a store
+does not answer), 4404 no such showtime, 4408 too slow.
 """
 
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractContextManager
 
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from server.errors import NotFound, StoreUnavailable
+from server.errors import NotFound, RateLimited, StoreUnavailable
 from server.models import ID
 from server.realtime import frames
 from server.realtime.channel import Channel, Step
 from server.realtime.hub import Hub
 from server.realtime.protocol import abort
+from server.socket_caps import SocketCaps
 
 HEARTBEAT_SECONDS = 15.0
 SLOW_SECONDS = 10.0
@@ -30,9 +33,16 @@ REFUSED, TRY_LATER, UNKNOWN_SHOWTIME, TOO_SLOW = 1008, 1013, 4404, 4408
 
 
 class LiveRoutes:
-    def __init__(self, hub: Hub, origin_allowed: Callable[[str, str], bool]) -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        origin_allowed: Callable[[str, str], bool],
+        caps: SocketCaps | None = None,
+    ) -> None:
+        """Without `caps` anybody may have any number of connections open."""
         self._hub = hub
         self._origin_allowed = origin_allowed
+        self._caps = caps
 
     @property
     def routes(self) -> list[BaseRoute]:
@@ -45,19 +55,31 @@ class LiveRoutes:
         showtime_id = websocket.path_params["showtime_id"]
         origin, host = websocket.headers.get("origin"), websocket.headers.get("host", "")
         if origin is not None and not self._origin_allowed(origin, host):
-            await websocket.close(REFUSED)
+            await _refuse(websocket, REFUSED)
         elif not ID.fullmatch(showtime_id):
-            await websocket.close(UNKNOWN_SHOWTIME)
+            await _refuse(websocket, UNKNOWN_SHOWTIME)
         else:
-            position = _position(websocket.query_params)
-            async with self._hub.watch(showtime_id) as channel:
-                await _serve(websocket, channel, *position)
+            with self._place(websocket) as free:
+                if free:
+                    await self._show(websocket, showtime_id)
+                else:
+                    await _refuse(websocket, TRY_LATER)
+
+    async def _show(self, websocket: WebSocket, showtime_id: str) -> None:
+        position = _position(websocket.query_params)
+        async with self._hub.watch(showtime_id) as channel:
+            await _serve(websocket, channel, *position)
+
+    def _place(self, connection: HTTPConnection) -> AbstractContextManager[bool]:
+        return self._caps.place(connection) if self._caps else contextlib.nullcontext(True)
 
     async def stream(self, request: Request) -> Response:
         """The same as Server-Sent Events; each event's id is the position `epoch:seq`."""
         showtime_id = request.path_params["showtime_id"]
         if not ID.fullmatch(showtime_id):
             raise NotFound
+        if self._caps and self._caps.is_full(request):
+            raise RateLimited("Too many connections from your address.", retry_after=10)
         async with self._hub.watch(showtime_id) as channel:
             if not await channel.ready(_READY_SECONDS):
                 raise StoreUnavailable
@@ -68,10 +90,12 @@ class LiveRoutes:
         position = _position({"epoch": epoch, "seq": seq} if last else request.query_params)
 
         async def body() -> AsyncIterator[str]:
-            async with self._hub.watch(showtime_id) as channel:
-                async for frame, step in _frames(channel, *position):
-                    yield f"id: {step.epoch}:{step.seq}\n" if step else ""
-                    yield f"data: {frame}\n\n"
+            with self._place(request) as free:
+                if not free:
+                    return
+                async with self._hub.watch(showtime_id) as channel:
+                    async for lines in _lines(channel, *position):
+                        yield lines
 
         return StreamingResponse(body(), media_type="text/event-stream")
 
@@ -82,12 +106,19 @@ def _position(query: Mapping[str, str]) -> tuple[str, int]:
     return (epoch, int(seq)) if seq.isascii() and seq.isdigit() and len(seq) < 16 else ("", 0)
 
 
+async def _lines(channel: Channel, epoch: str, seq: int) -> AsyncIterator[str]:
+    """Yield the frames as Server-Sent Events."""
+    async for frame, step in _frames(channel, epoch, seq):
+        yield f"id: {step.epoch}:{step.seq}\n" if step else ""
+        yield f"data: {frame}\n\n"
+
+
 async def _serve(websocket: WebSocket, channel: Channel, epoch: str, seq: int) -> None:
     if not await channel.ready(_READY_SECONDS):
-        await websocket.close(TRY_LATER)
+        await _refuse(websocket, TRY_LATER)
         return
     if channel.missing:
-        await websocket.close(UNKNOWN_SHOWTIME)
+        await _refuse(websocket, UNKNOWN_SHOWTIME)
         return
     sender = asyncio.create_task(_send(websocket, channel, epoch, seq))
     listener = asyncio.create_task(_listen(websocket))
@@ -97,6 +128,11 @@ async def _serve(websocket: WebSocket, channel: Channel, epoch: str, seq: int) -
         sender.cancel()
         listener.cancel()
         await asyncio.gather(sender, listener, return_exceptions=True)
+
+
+async def _refuse(websocket: WebSocket, code: int) -> None:
+    with contextlib.suppress(WebSocketDisconnect, RuntimeError):  # it has gone already
+        await websocket.close(code)
 
 
 async def _listen(websocket: WebSocket) -> None:

@@ -1,24 +1,128 @@
-"""uvicorn's WebSocket protocol, with a way to cut a socket that does not read.
+"""uvicorn's WebSocket protocol, for clients that mean harm or have no idea.
 
-Closing such a socket waits until its buffer has drained, which is never; only aborting its
-transport frees it (measured with uvicorn 0.54: 9 MB stayed buffered and shutdown hung).
+Closing a socket that does not read waits until its buffer has drained, which is never; only
+aborting its transport frees it (measured with uvicorn 0.54: 9 MB stayed buffered, and shutdown
+hung).
+
+What a client may make us keep is bounded: so many fragments, messages and unread pongs, and no
+longer than `LEAVE_SECONDS` after its end. A handshake that cannot be read is answered (uvicorn 0.54
+lets it wait for ever), and nothing that a client sends is an error of ours, or a line in the log.
 """
 
+import asyncio
 from collections.abc import Callable
+from http import HTTPStatus
 
 from starlette.websockets import WebSocket
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import CloseCode, Frame
 from websockets.http11 import Request
 
+MAX_FRAGMENTS = 64
+MAX_WAITING = 1024
+"""Messages that the application has not taken yet."""
+LEAVE_SECONDS = 5.0
+
+_SLICE = 4096
+"""As much is parsed at once: a read may hold ten thousands of frames of six bytes."""
 _ABORT = "rowlock.abort"
 
 
 class AbortableProtocol(WebSocketsSansIOProtocol):
+    _leaving: asyncio.TimerHandle | None = None
+
+    def data_received(self, data: bytes) -> None:
+        if not self.handshake_initiated:
+            super().data_received(data)
+            self._answer_bad_handshake()
+            return
+        if not self.handshake_complete:
+            self.transport.abort()  # nobody speaks before the handshake was answered
+            return
+        for start in range(0, len(data), _SLICE):
+            if self.transport.is_closing():
+                return
+            super().data_received(data[start : start + _SLICE])
+
     def handle_connect(self, event: Request) -> None:
+        if not event.path.isascii():  # uvicorn cannot make a scope of it
+            self.conn.send_response(self.conn.reject(HTTPStatus.BAD_REQUEST, ""))
+            self._leave()
+            return
         super().handle_connect(event)
         if not self.handshake_complete:  # else the request was refused, and there is no scope
             extensions = self.scope["extensions"] or {}
             self.scope["extensions"] = {**extensions, _ABORT: {"call": self.transport.abort}}
+
+    def handle_cont(self, event: Frame) -> None:
+        if len(self.frames) < MAX_FRAGMENTS:
+            super().handle_cont(event)
+        else:
+            self._refuse(CloseCode.POLICY_VIOLATION, "too many fragments")
+
+    def handle_ping(self) -> None:
+        """Answer it; a client that takes no answers gets none (RFC 6455, 5.5.3 allows that)."""
+        output = b"".join(self.conn.data_to_send())
+        if self.writable.is_set() and not self.transport.is_closing():
+            self.transport.write(output)
+
+    def send_receive_event_to_app(self) -> None:
+        whole = b"".join(self.frames)
+        self.frames = [whole]
+        if self.close_sent:
+            self.frames = []
+        elif self.queue.qsize() >= MAX_WAITING:
+            self._refuse(CloseCode.POLICY_VIOLATION, "too many messages")
+        elif self.curr_msg_data_type == "text" and not _is_utf8(whole):
+            self._refuse(CloseCode.INVALID_DATA, "no UTF-8")
+        else:
+            super().send_receive_event_to_app()
+
+    def handle_parser_exception(self) -> None:
+        super().handle_parser_exception()
+        self._leave_soon()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        if self._leaving:
+            self._leaving.cancel()
+
+    def on_task_complete(self, task: asyncio.Task[None]) -> None:
+        super().on_task_complete(task)
+        self._leave_soon()
+
+    def _answer_bad_handshake(self) -> None:
+        """Send the refusal that websockets has written; without one, that it is no request."""
+        if self.conn.handshake_exc and not self.handshake_initiated:
+            self._leave()
+
+    def _refuse(self, code: CloseCode, reason: str) -> None:
+        """Fail the connection (RFC 6455, 7.1.7): what comes from it is not read any more."""
+        if self.close_sent:
+            return
+        self.frames = []
+        self.conn.fail(code, reason)
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
+        self._leave()
+
+    def _leave(self) -> None:
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        self.close_sent = self.handshake_complete = True
+        self.transport.close()
+        self._leave_soon()
+
+    def _leave_soon(self) -> None:
+        """Closing is polite and may take for ever; this ends it."""
+        if not self.disconnected and not self._leaving:
+            self._leaving = self.loop.call_later(LEAVE_SECONDS, self.transport.abort)
+
+
+def _is_utf8(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def abort(websocket: WebSocket) -> None:

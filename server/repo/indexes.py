@@ -4,8 +4,28 @@ from server.repo.mongo import ASCENDING, DESCENDING, Database, IndexModel
 
 INDEXES: dict[str, list[IndexModel]] = {
     "users": [
-        IndexModel([("provider", ASCENDING), ("sub", ASCENDING)], unique=True),
+        # Local accounts that are linked with no identity have neither field.
+        IndexModel(
+            [("provider", ASCENDING), ("sub", ASCENDING)],
+            name="identities",
+            unique=True,
+            partialFilterExpression={"sub": {"$exists": True}},
+        ),
         IndexModel([("email", ASCENDING)]),
+        # Of two people who register one address at the same moment, the second is refused.
+        IndexModel(
+            [("email", ASCENDING)],
+            name="local_accounts",
+            unique=True,
+            partialFilterExpression={"password_hash": {"$exists": True}},
+        ),
+        IndexModel([("created_at", DESCENDING), ("_id", DESCENDING)]),
+        IndexModel([("role", ASCENDING), ("created_at", DESCENDING), ("_id", DESCENDING)]),
+        IndexModel(
+            [("blocked", ASCENDING), ("created_at", DESCENDING), ("_id", DESCENDING)],
+            name="blocked",
+            partialFilterExpression={"blocked": True},
+        ),
     ],
     "sessions": [
         IndexModel([("user_id", ASCENDING)]),
@@ -34,6 +54,9 @@ INDEXES: dict[str, list[IndexModel]] = {
             partialFilterExpression={"claims": {"$exists": True}},
         ),
         IndexModel([("user_id", ASCENDING), ("created_at", DESCENDING), ("_id", DESCENDING)]),
+        IndexModel([("created_at", DESCENDING), ("_id", DESCENDING)]),
+        IndexModel([("showtime_id", ASCENDING), ("created_at", DESCENDING), ("_id", DESCENDING)]),
+        IndexModel([("status", ASCENDING), ("created_at", DESCENDING), ("_id", DESCENDING)]),
         IndexModel(
             [("status", ASCENDING), ("expires_at", ASCENDING)],
             name="open_bookings",
@@ -84,8 +107,14 @@ INDEXES: dict[str, list[IndexModel]] = {
     ],
 }
 
+RETIRED = {"users": "provider_1_sub_1"}
+"""An index of an earlier release by collection: it would let in one local account only."""
+
 
 async def create_indexes(database: Database) -> None:
-    """Create what is missing."""
+    """Create what is missing, and then drop what is retired."""
     for collection, indexes in INDEXES.items():
         await database[collection].create_indexes(indexes)
+    for collection, name in RETIRED.items():
+        if name in await database[collection].index_information():
+            await database[collection].drop_index(name)

@@ -49,6 +49,8 @@ def showtime_keys(showtime_id: str) -> Mapping[str, str]:
     meta_key     HASH    `epoch`, `seq`, `closes_at` (ms)
     locks_key    HASH    `u:<user>` -> lock, `b:<booking>` -> checkout, `n:<user>` -> how many
                          seats that user has in checkouts
+    conduct_key  HASH    `u:<user>` -> for how many ms that user has held seats and bought none, and
+                         until when that is counted; `a:<address>` -> the users who lock from it
     rebuild_key  STRING  token of the process that has the right to rebuild, with a lease
     channel      Pub/Sub (sharded): one JSON change set per message
     """
@@ -59,6 +61,7 @@ def showtime_keys(showtime_id: str) -> Mapping[str, str]:
             "seats_key": f"{prefix}:seats",
             "meta_key": f"{prefix}:meta",
             "locks_key": f"{prefix}:locks",
+            "conduct_key": f"{prefix}:conduct",
             "rebuild_key": f"{prefix}:rebuild",
             "channel": f"{prefix}:events",
             **partition_keys(partition),
@@ -77,6 +80,14 @@ def ended_key(showtime_id: str, booking_id: str) -> str:
     Kept as long as late news of it may come.
     """
     return f"rowlock:{{{TAGS[partition_of(showtime_id)]}}}:ended:{booking_id}"
+
+
+def bucket_key(name: str) -> str:
+    """STRING: when a bucket of tokens will be full again, ms; gone when it is.
+
+    All in one slot: one step takes from a person's bucket and from an address's.
+    """
+    return f"rowlock:{{limits}}:{name}"
 
 
 def showtime_of_channel(channel: str) -> str:

@@ -8,11 +8,17 @@ changing this file.
 import asyncio
 import logging
 import time
-from typing import Any
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from bson.codec_options import CodecOptions
-from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorCollection, AsyncIOMotorDatabase
+from motor.motor_asyncio import (
+    AsyncIOMotorClient,
+    AsyncIOMotorClientSession,
+    AsyncIOMotorCollection,
+    AsyncIOMotorDatabase,
+)
 from pymongo import ASCENDING, DESCENDING, IndexModel, ReturnDocument
 from pymongo.errors import (
     AutoReconnect,
@@ -41,8 +47,10 @@ __all__ = [
     "IndexModel",
     "PyMongoError",
     "ReturnDocument",
+    "Transaction",
     "connect",
     "ensure_replica_set",
+    "in_transaction",
     "insert_missing",
     "is_duplicate_of",
     "ping",
@@ -55,6 +63,10 @@ Document = dict[str, Any]
 Client = AsyncIOMotorClient[Document]
 Collection = AsyncIOMotorCollection[Document]
 Database = AsyncIOMotorDatabase[Document]
+Transaction = AsyncIOMotorClientSession
+"""What a call is given as `session` to be part of a transaction."""
+
+T = TypeVar("T")
 
 UNAVAILABLE: tuple[type[Exception], ...] = (ConnectionFailure, WTimeoutError, ExecutionTimeout)
 """What the driver raises when the store does not answer; the outcome of a write is then unknown."""
@@ -90,6 +102,21 @@ def connect(uri: str) -> Database:
 async def ping(database: Database) -> None:
     """Raise one of UNAVAILABLE unless the server answers."""
     await database.command("ping")
+
+
+async def in_transaction(
+    database: Database, work: Callable[[Transaction], Coroutine[None, None, T]]
+) -> T:
+    """Do all that `work` writes with its Transaction, or nothing of it; returns what it returns.
+
+    It reads one moment of the store. It is run again when another write was in its way, so it
+    should do nothing but calls of the database; what it raises undoes it.
+    """
+    async with await database.client.start_session() as session:
+        done: T = await session.with_transaction(
+            work, read_concern=ReadConcern("snapshot"), write_concern=database.write_concern
+        )
+        return done
 
 
 def is_duplicate_of(error: DuplicateKeyError, field: str) -> bool:

@@ -3,13 +3,14 @@
 An act is written here before it is acknowledged; the audit relay takes it over.
 """
 
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from server.models import new_id
-from server.repo.mongo import Database, Document, DuplicateKeyError
+from server.repo.mongo import Database, Document, DuplicateKeyError, Transaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,18 +42,14 @@ class Outbox:
 
         Under the same `record_id` it is one act, however often it is added.
         """
-        row = {
-            "_id": record_id or new_id("out"),
-            "at": datetime.now(UTC),
-            "action": record.action,
-            "outcome": record.outcome,
-            "actor": record.actor,
-            "target": record.target,
-            "detail": record.detail,
-            "request_id": record.request_id,
-        }
         with suppress(DuplicateKeyError):
-            await self._rows.insert_one(row)
+            await self._rows.insert_one(_row_of(record, record_id or new_id("out")))
+
+    async def add_within(self, transaction: Transaction, records: Sequence[AuditRecord]) -> None:
+        """Store acts together with what they did."""
+        if records:
+            rows = [_row_of(record, new_id("out")) for record in records]
+            await self._rows.insert_many(rows, session=transaction)
 
     async def add_all(self, rows: list[Document]) -> None:
         """Store rows that are entries of the log already, in one write."""
@@ -64,3 +61,16 @@ class Outbox:
 
     async def remove(self, ids: list[str]) -> None:
         await self._rows.delete_many({"_id": {"$in": ids}})
+
+
+def _row_of(record: AuditRecord, record_id: str) -> Document:
+    return {
+        "_id": record_id,
+        "at": datetime.now(UTC),
+        "action": record.action,
+        "outcome": record.outcome,
+        "actor": record.actor,
+        "target": record.target,
+        "detail": record.detail,
+        "request_id": record.request_id,
+    }

@@ -1,11 +1,13 @@
 """What the seat scripts answer, as values and errors. Deadlines and "now" are Redis time in ms."""
 
 from dataclasses import dataclass
+from math import ceil
 from typing import Any, NoReturn
 
 from server.errors import (
     ExtensionLimitReached,
     LockExpired,
+    RateLimited,
     SeatLimitReached,
     SeatsUnavailable,
     ShowtimeClosed,
@@ -71,6 +73,17 @@ def refuse(word: str, reply: list[Any]) -> NoReturn:
             raise LockExpired
         case "seat_limit":
             raise SeatLimitReached(int(reply[0]))
+        case "cooling":
+            wait = ceil(int(reply[0]) / 1000)
+            raise RateLimited(
+                f"You have held seats here for long and bought none. Wait {wait} s.",
+                retry_after=wait,
+            )
+        case "crowded":
+            wait = ceil(int(reply[0]) / 1000)
+            raise RateLimited(
+                "From your network as many seats are locked here as may be.", retry_after=wait
+            )
         case "extension_limit":
             raise ExtensionLimitReached(limit=MAX_EXTENSIONS)
         case "unavailable":

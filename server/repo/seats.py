@@ -33,21 +33,34 @@ class SeatStore:
         *,
         ttl_seconds: float,
         max_seats_per_user: int,
+        max_seats_per_address: int = 0,
         journal: SeatJournal | None = None,
     ) -> None:
-        """What people do goes into `journal` before a method returns; None: only into Redis."""
+        """What people do goes into `journal` before a method returns; None: only into Redis.
+
+        `max_seats_per_address` is for all who lock from one address. 0: nothing is done against
+        those who hold seats and buy none.
+        """
         self._redis = redis
         self._scripts = scripts
         self._ttl_ms = round(ttl_seconds * 1000)
         self._max_seats = max_seats_per_user
+        self._max_at_address = max_seats_per_address
         self._journal = journal
 
     async def lock(
-        self, showtime_id: str, user_id: str, seats: Sequence[str], request_id: str
+        self,
+        showtime_id: str,
+        user_id: str,
+        seats: Sequence[str],
+        request_id: str,
+        actor_id: str = "",
+        address: str = "",
     ) -> Lock:
         """Lock all of `seats`, or none; they join the lock that the user has.
 
-        Raises SeatsUnavailable, SeatLimitReached, ShowtimeClosed.
+        `actor_id` is who does it, when it is not the user; `address` is where that comes from.
+        Raises SeatsUnavailable, SeatLimitReached, RateLimited, ShowtimeClosed.
         """
         reply = await self._run(
             "lock_seats",
@@ -55,9 +68,13 @@ class SeatStore:
             seats,
             showtime=showtime_id,
             user=user_id,
+            actor=actor_id or user_id,
             lock_id=new_id("lock"),
             ttl_ms=self._ttl_ms,
             max_seats=self._max_seats,
+            patience_ms=self._ttl_ms if self._max_at_address else 0,
+            address=address if self._max_at_address else "",
+            max_at_address=self._max_at_address,
             request_id=request_id,
         )
         await self._record(reply[0])

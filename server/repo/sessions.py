@@ -1,11 +1,26 @@
 """Collection `sessions`: one document per refresh family, from sign-in to sign-out.
 
-`_id` and `token_hash` are hashes of what the browser holds; nothing here opens a session.
+`_id` and `token_hash` are hashes of what the browser holds, `spent` those of the tokens that it
+held last, each with the time at which it was spent; nothing here opens a session.
 """
 
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from server.repo.mongo import Database
+from server.repo.mongo import Database, Document
+
+_SPENT_KEPT = 8
+"""How many spent tokens are remembered; within the grace nobody spends more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    id: str
+    user_id: str
+    created_at: datetime
+    last_used_at: datetime
+    expires_at: datetime
+    user_agent: str
 
 
 class SessionRepo:
@@ -13,55 +28,104 @@ class SessionRepo:
         self._rows = database["sessions"]
 
     async def add(
-        self, session_id: str, user_id: str, token_hash: str, expires_at: datetime
+        self,
+        session_id: str,
+        user_id: str,
+        token_hash: str,
+        expires_at: datetime,
+        user_agent: str = "",
     ) -> None:
+        now = datetime.now(UTC)
         await self._rows.insert_one(
             {
                 "_id": session_id,
                 "user_id": user_id,
                 "token_hash": token_hash,
-                "created_at": datetime.now(UTC),
+                "spent": [],
+                "created_at": now,
+                "last_used_at": now,
                 "expires_at": expires_at,
+                "user_agent": user_agent,
             }
         )
 
     async def rotate(
-        self, session_id: str, spent_hash: str, fresh_hash: str
-    ) -> tuple[str, datetime] | None:
+        self, session_id: str, spent_hash: str, fresh_hash: str, user_agent: str = ""
+    ) -> Session | None:
         """Replace the token if `spent_hash` is still the current one, in one step.
 
-        Returns (user id, end of the family), or None when the family is over or has moved on.
+        Returns None when the family is over or has moved on. An empty `user_agent` says nothing
+        new.
         """
         now = datetime.now(UTC)
+        change = {"token_hash": fresh_hash, "last_used_at": now}
+        if user_agent:
+            change["user_agent"] = user_agent
+        spent = {"$each": [{"hash": spent_hash, "at": now}], "$slice": -_SPENT_KEPT}
         row = await self._rows.find_one_and_update(
             {"_id": session_id, "token_hash": spent_hash, "expires_at": {"$gt": now}},
-            {"$set": {"token_hash": fresh_hash, "spent_hash": spent_hash, "rotated_at": now}},
+            {"$set": change, "$push": {"spent": spent}},
         )
-        return (row["user_id"], row["expires_at"]) if row else None
+        return _session_of(row) if row else None
 
-    async def rotated(
+    async def moved_on(
         self, session_id: str, spent_hash: str, within: timedelta
-    ) -> tuple[str, datetime] | None:
-        """Return the same if `spent_hash` was the last token to be replaced, not longer ago."""
+    ) -> tuple[Session, list[str]] | None:
+        """Return the family if `spent_hash` was spent not longer ago than `within`, and the hashes
+        of all tokens that came after it, the current one last."""
         now = datetime.now(UTC)
+        recent = {"$elemMatch": {"hash": spent_hash, "at": {"$gt": now - within}}}
         row = await self._rows.find_one(
-            {
-                "_id": session_id,
-                "spent_hash": spent_hash,
-                "rotated_at": {"$gt": now - within},
-                "expires_at": {"$gt": now},
-            }
+            {"_id": session_id, "expires_at": {"$gt": now}, "spent": recent}
         )
-        return (row["user_id"], row["expires_at"]) if row else None
+        if row is None:
+            return None
+        hashes = [*(each["hash"] for each in row["spent"]), row["token_hash"]]
+        return _session_of(row), hashes[hashes.index(spent_hash) + 1 :]
+
+    async def of_user(self, user_id: str) -> list[Session]:
+        """Return the living families of a user, the one used last first."""
+        alive = {"user_id": user_id, "expires_at": {"$gt": datetime.now(UTC)}}
+        found = [_session_of(row) async for row in self._rows.find(alive)]
+        return sorted(found, key=lambda session: session.last_used_at, reverse=True)
+
+    async def lives(self, session_id: str, user_id: str) -> bool:
+        """Say whether that family of that user has not ended."""
+        alive = {"_id": session_id, "user_id": user_id, "expires_at": {"$gt": datetime.now(UTC)}}
+        return await self._rows.find_one(alive, {"_id": 1}) is not None
 
     async def end(self, session_id: str, token_hash: str) -> str | None:
         """End the family if `token_hash` is its current token; returns whose it was."""
         row = await self._rows.find_one_and_delete({"_id": session_id, "token_hash": token_hash})
         return row["user_id"] if row else None
 
-    async def revoke(self, session_id: str) -> str | None:
-        """End a living family, whatever its current token; returns whose it was."""
+    async def revoke(self, session_id: str, user_id: str = "") -> str | None:
+        """End a living family (of `user_id`, if given), whatever its current token; returns whose
+        it was."""
+        alive: Document = {"_id": session_id, "expires_at": {"$gt": datetime.now(UTC)}}
         row = await self._rows.find_one_and_delete(
-            {"_id": session_id, "expires_at": {"$gt": datetime.now(UTC)}}
+            alive | ({"user_id": user_id} if user_id else {})
         )
         return row["user_id"] if row else None
+
+    async def revoke_one_of(self, user_id: str, except_session: str) -> str | None:
+        """End any living family of `user_id` but `except_session`; returns its id."""
+        row = await self._rows.find_one_and_delete(
+            {
+                "user_id": user_id,
+                "_id": {"$ne": except_session},
+                "expires_at": {"$gt": datetime.now(UTC)},
+            }
+        )
+        return row["_id"] if row else None
+
+
+def _session_of(row: Document) -> Session:
+    return Session(
+        id=row["_id"],
+        user_id=row["user_id"],
+        created_at=row["created_at"],
+        last_used_at=row.get("last_used_at") or row["created_at"],
+        expires_at=row["expires_at"],
+        user_agent=row.get("user_agent", ""),
+    )

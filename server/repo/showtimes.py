@@ -102,6 +102,15 @@ class ShowtimeRepo:
             [{"$match": {"$and": clauses}}, _SOONEST_FIRST, {"$limit": limit}, *_JOIN]
         )
 
+    async def ids_of(self, spans: Sequence[Span] | None, movie_id: str | None) -> list[str]:
+        """Return the ids of all showtimes, past and to come; `spans` as for `find`."""
+        if spans is not None and not spans:
+            return []
+        where: Document = {} if movie_id is None else {"movie_id": movie_id}
+        if spans is not None:
+            where["$or"] = [span.as_match() for span in spans]
+        return [row["_id"] async for row in self._rows.find(where, {"_id": 1})]
+
     async def cancel(self, wanted: HouseCancellation) -> HouseCancellation | None:
         """Cancel a showtime; returns the cancellation that stands, the first one's. None: no such
         showtime."""

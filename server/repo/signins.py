@@ -8,12 +8,18 @@ from server.repo.mongo import Database, Document
 
 @dataclass(frozen=True, slots=True)
 class Transaction:
-    """What the way back is checked against, and where it leads."""
+    """What the way back is checked against, and where it leads.
+
+    `link_user` and `link_session` are set when it is no sign-in: somebody who is signed in wants
+    to link the provider's identity with their account.
+    """
 
     nonce: str
     verifier: str
     redirect_uri: str
     next_path: str
+    link_user: str = ""
+    link_session: str = ""
 
 
 class SignInRepo:
@@ -50,4 +56,11 @@ class SignInRepo:
 
 
 def _transaction_of(row: Document) -> Transaction:
-    return Transaction(row["nonce"], row["verifier"], row["redirect_uri"], row["next_path"])
+    return Transaction(
+        row["nonce"],
+        row["verifier"],
+        row["redirect_uri"],
+        row["next_path"],
+        row.get("link_user", ""),
+        row.get("link_session", ""),
+    )

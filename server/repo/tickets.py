@@ -16,6 +16,7 @@ class TicketRepo:
                 "_id": ticket_hash,
                 "user_id": identity.user_id,
                 "role": identity.role,
+                "session_id": identity.session_id,
                 "expires_at": expires_at,
             }
         )
@@ -25,4 +26,4 @@ class TicketRepo:
         row = await self._rows.find_one_and_delete(
             {"_id": ticket_hash, "expires_at": {"$gt": datetime.now(UTC)}}
         )
-        return Identity(row["user_id"], row["role"]) if row else None
+        return Identity(row["user_id"], row["role"], row.get("session_id", "")) if row else None

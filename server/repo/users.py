@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from server.models import Role, new_id
 from server.repo.mongo import Database, Document, ReturnDocument
 
+_HAS_PASSWORD = {"$ne": [{"$type": "$password_hash"}, "missing"]}
+
 
 @dataclass(frozen=True, slots=True)
 class User:
@@ -12,6 +14,8 @@ class User:
     email: str
     name: str
     role: Role
+    blocked: bool = False
+    """Whether an administrator keeps them out."""
 
     def as_json(self) -> dict[str, str]:
         return {"id": self.id, "email": self.email, "name": self.name, "role": self.role}
@@ -28,13 +32,18 @@ class Users:
     ) -> User:
         """Store what the provider says today and return the user.
 
-        The role is ADMIN when `admin` says so or when it was granted by `set_role`; otherwise it
-        is USER, also for somebody whom the configuration made ADMIN at an earlier sign-in.
+        Whoever has a password keeps the address and the name of the account: the identity was
+        linked with it, and the address is what they sign in with.
+        The role is the one that was granted, to whomever one was (`server.repo.people`). For all
+        others it is what the configuration says today: ADMIN when `admin`, else USER.
         """
         told = {"email": email.lower(), "email_verified": email_verified, "name": name}
-        role = "ADMIN" if admin else {"$ifNull": ["$granted_role", "USER"]}
+        role = {"$ifNull": ["$granted_role", "ADMIN" if admin else "USER"]}
         # A pipeline reads "$…" in a value as the name of a field: what came from outside is quoted.
-        change: Document = {field: {"$literal": value} for field, value in told.items()}
+        change: Document = {
+            field: {"$cond": [_HAS_PASSWORD, f"${field}", {"$literal": value}]}
+            for field, value in told.items()
+        }
         change |= {
             "_id": {"$ifNull": ["$_id", new_id("usr")]},
             "role": role,
@@ -49,28 +58,34 @@ class Users:
             upsert=True,
             return_document=ReturnDocument.AFTER,
         )
-        return _user_of(row)
+        return user_of(row)
 
     async def get(self, user_id: str) -> User | None:
         row = await self._rows.find_one({"_id": user_id})
-        return _user_of(row) if row else None
+        return user_of(row) if row else None
 
     async def get_many(self, user_ids: list[str]) -> list[User]:
         """Return those of `user_ids` that exist, in no order."""
-        return [_user_of(row) async for row in self._rows.find({"_id": {"$in": user_ids}})]
+        return [user_of(row) async for row in self._rows.find({"_id": {"$in": user_ids}})]
+
+    async def with_email(self, email: str, *, verified: bool = False) -> list[User]:
+        """Return everybody with that address, in no order; or only those who proved to own it."""
+        where: Document = {"email": email.strip().lower()}
+        if verified:
+            where["email_verified"] = True
+        return [user_of(row) async for row in self._rows.find(where)]
 
     async def administrators(self) -> list[User]:
-        """Return all who are ADMIN, in no order; few, and seldom asked for."""
-        return [_user_of(row) async for row in self._rows.find({"role": "ADMIN"})]
-
-    async def set_role(self, email: str, role: Role) -> bool:
-        """Grant `role` for good to whoever proved to own `email`; False when nobody did."""
-        result = await self._rows.update_many(
-            {"email": email.strip().lower(), "email_verified": True},
-            {"$set": {"role": role, "granted_role": role}},
-        )
-        return bool(result.matched_count)
+        """Return all who are ADMIN and not blocked, in no order; few, and seldom asked for."""
+        wanted = {"role": "ADMIN", "blocked": {"$ne": True}}
+        return [user_of(row) async for row in self._rows.find(wanted)]
 
 
-def _user_of(row: Document) -> User:
-    return User(id=row["_id"], email=row["email"], name=row["name"], role=row["role"])
+def user_of(row: Document) -> User:
+    return User(
+        id=row["_id"],
+        email=row["email"],
+        name=row["name"],
+        role=row["role"],
+        blocked=row.get("blocked", False),
+    )

@@ -1,0 +1,1 @@
+"""What the routes mean to those who call them: one file for each file of routes."""

@@ -1,0 +1,50 @@
+"""Token buckets in Redis: one clock and one count for all processes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from server.repo.keys import bucket_key
+from server.repo.redis import Scripts
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """Holds `holds` tokens; one comes back every `pace_ms`. `name` says whose, and for what."""
+
+    name: str
+    holds: int
+    pace_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """What is in a bucket now, and how long until it is full if nobody takes more."""
+
+    left: int
+    full_in_ms: int
+
+
+class TokenBuckets:
+    """Raises StoreUnavailable."""
+
+    def __init__(self, scripts: Scripts) -> None:
+        self._scripts = scripts
+
+    async def take(self, buckets: Sequence[Bucket], tokens: int = 1) -> tuple[int, list[Level]]:
+        """Take so many tokens out of each of one or two buckets, or none out of any.
+
+        Returns how many ms to wait until that can be done, 0 when it was; and how each stands now.
+        """
+        first, last = buckets[0], buckets[-1]
+        word, reply = await self._scripts.run(
+            "take_tokens",
+            {"first_key": bucket_key(first.name), "second_key": bucket_key(last.name)},
+            [str(figure) for bucket in buckets for figure in (bucket.holds, bucket.pace_ms)],
+            wanted=tokens,
+        )
+        wait = int(reply.pop(0)) if word == "limited" else 0
+        pairs = zip(reply[::2], reply[1::2], strict=True)
+        return wait, [Level(int(left), int(full_in_ms)) for left, full_in_ms in pairs]
+
+    async def refill(self, name: str) -> None:
+        await self._scripts.run("refill_tokens", {"bucket_key": bucket_key(name)})
