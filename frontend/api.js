@@ -1,6 +1,7 @@
 import { Problem } from "./problem.js";
 
 const PATIENCE = 25_000; // ms until an answer counts as lost
+const FILE_PATIENCE = 180_000; // ms for all of a file, which may be long
 
 /**
  * JSON over HTTP, and files. Resolves to the parsed body (null for 204); rejects with a Problem and
@@ -18,8 +19,8 @@ export class Api {
   }
 
   /** A file as {blob, link}, `link` being what the server says about it in that header, or "". */
-  async file(path) {
-    const response = await this.#ask("GET", path);
+  async file(path, accept) {
+    const response = await this.#ask("GET", path, { accept, patience: FILE_PATIENCE });
     const blob = await response.blob().catch(() => null);
     if (!blob) throw new Problem();
     return { blob, link: response.headers.get("Link") ?? "" };
@@ -27,6 +28,10 @@ export class Api {
 
   post(path, body, { key } = {}) {
     return this.#send("POST", path, { body, key });
+  }
+
+  patch(path, body) {
+    return this.#send("PATCH", path, { body });
   }
 
   delete(path) {
@@ -50,31 +55,33 @@ export class Api {
     return response.status === 204 ? null : readOrProblem(response);
   }
 
-  async #ask(method, path, { body, key } = {}) {
+  async #ask(method, path, { body, key, accept, patience } = {}) {
     const token = await this.#session.token();
-    const request = { method, headers: {} };
+    const request = { method, headers: {}, patience };
     if (body !== undefined) {
       request.headers["Content-Type"] = "application/json";
       request.body = JSON.stringify(body);
     }
     if (key) request.headers["Idempotency-Key"] = key;
+    if (accept) request.headers.Accept = accept;
     let response = await fetchOrProblem(path, request, token);
     if (response.status === 401 && token && (await this.#session.renew())) {
       response = await fetchOrProblem(path, request, await this.#session.token());
     }
+    if (response.status === 403 && path.startsWith("/admin/")) this.#session.renew(); // another role
     if (!response.ok) throw await Problem.from(response);
     return response;
   }
 }
 
-/** fetch, with a Problem where the way is cut. */
-export async function fetchOrProblem(path, request, token = null) {
+/** fetch, with a Problem where the way is cut, or no answer has come after `patience` ms. */
+export async function fetchOrProblem(path, { patience = PATIENCE, ...request }, token = null) {
   const headers = { ...request.headers, ...(token && { Authorization: `Bearer ${token}` }) };
   try {
     return await fetch(`/api${path}`, {
       ...request,
       headers,
-      signal: AbortSignal.timeout(PATIENCE),
+      signal: AbortSignal.timeout(patience),
     });
   } catch {
     throw new Problem();

@@ -12,6 +12,8 @@ const EMPTY = Object.freeze({
   checkout: null,
   owned: new Set(),
   lapse: null,
+  pause: null,
+  counter: null,
   offer: null,
   connection: IDLE,
 });
@@ -30,7 +32,9 @@ export class Hall {
   constructor(store, api) {
     this.#store = store;
     this.#api = api;
-    store.watch(["hall", "map", "lock", "pending", "checkout", "owned"], () => this.#show());
+    store.watch(["hall", "map", "lock", "pending", "checkout", "owned", "counter"], () =>
+      this.#show(),
+    );
   }
 
   async open(id) {

@@ -11,6 +11,8 @@ const PATHS = {
   check: "M5 12.5l4.5 4.5L19 7.5",
   clock: "M12 7v5l3.5 2M12 3a9 9 0 1 0 0 18 9 9 0 0 0 0-18",
   chevron: "M6 9l6 6 6-6",
+  key: "M11.5 12.5l8-8M16 8l3 3M8 11a4.5 4.5 0 1 0 0 9 4.5 4.5 0 0 0 0-9",
+  download: "M12 4v11M7 10.5l5 5 5-5M5 20h14",
 };
 
 export function icon(name, className = "icon") {

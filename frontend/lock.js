@@ -1,6 +1,8 @@
 import { AVAILABLE, BLOCKED, BOOKED, list, LOCKED, MINE } from "./seats.js";
 import { capital, refusal } from "./wording.js";
 
+const LONG = 5; // seconds to wait that are worth a countdown
+
 /**
  * Locking, releasing and extending, with the wish shown before the answer is there. A refusal takes
  * the wish back and says why.
@@ -12,23 +14,28 @@ export class Lock {
   #wishes;
   #toasts;
   #tabs;
+  #counter;
 
-  constructor(store, api, holding, wishes, toasts, tabs) {
+  constructor(store, api, holding, wishes, toasts, tabs, counter) {
     this.#store = store;
     this.#api = api;
     this.#holding = holding;
     this.#wishes = wishes;
     this.#toasts = toasts;
     this.#tabs = tabs;
+    this.#counter = counter;
   }
 
   /** What a click on a seat means. */
   toggle(id) {
-    const { session, hall, views, checkout } = this.#store.state;
+    const { session, hall, views, checkout, counter } = this.#store.state;
     const { state, mine, waiting } = views[hall.index.get(id)];
     if (waiting) return undefined;
     if (state === BOOKED) return this.#tell(id, mine ? "is yours, and paid for" : "has been sold");
     if (state === BLOCKED) return this.#tell(id, "is not for sale");
+    if (counter) {
+      return this.#counter.toggle(id, state) || this.#tell(id, "is held by somebody just now");
+    }
     if (session.status === "unknown") return this.#onceKnown(() => this.toggle(id));
     if (session.status === "out") return this.#store.set({ offer: id });
     if (checkout && !["confirmed", "ended"].includes(checkout.phase)) {
@@ -95,12 +102,22 @@ export class Lock {
 
   #refused(ids, problem) {
     this.#wishes.drop(ids);
+    if (problem.code === "rate_limited" && problem.retryAfter >= LONG) return this.#pause(problem);
     this.#toasts.say(
       refusal(problem, (id) => this.#nameOf(id)),
       "bad",
     );
     if (problem.code === "unauthenticated") this.#store.set({ offer: ids[0] ?? null });
     if (problem.passes || problem.code === "lock_expired") this.#holding.reload("expired");
+  }
+
+  /** Too many seats were held for too long: nothing can be locked for a while. */
+  #pause({ message, retryAfter }) {
+    const span = retryAfter * 1000;
+    const reason = message.replace(/ Wait [^.]*\.$/, ""); // the countdown says that
+    const pause = { reason, span, deadline: performance.now() + span };
+    this.#store.set({ pause, lapse: null });
+    setTimeout(() => this.#store.state.pause === pause && this.#store.set({ pause: null }), span);
   }
 
   #onceKnown(work) {

@@ -1,10 +1,14 @@
 import { router, session, store } from "./app.js";
+import "./elements/account.js";
+import "./elements/all-bookings.js";
 import "./elements/audit.js";
 import "./elements/bookings.js";
 import "./elements/header.js";
 import "./elements/messages.js";
+import "./elements/people.js";
 import "./elements/showtime.js";
 import "./elements/showtimes.js";
+import "./elements/sign-in.js";
 import "./elements/sign-in-offer.js";
 import { h } from "./view.js";
 
@@ -13,6 +17,10 @@ const PAGES = {
   showtimes: { tag: "showtimes-page", title: "What’s on" },
   showtime: { tag: "showtime-page", title: "Choose your seats" },
   bookings: { tag: "bookings-page", title: "My bookings" },
+  signIn: { tag: "sign-in-page", title: "Sign in" },
+  account: { tag: "account-page", title: "My account" },
+  people: { tag: "people-page", title: "People" },
+  allBookings: { tag: "all-bookings-page", title: "All bookings" },
   audit: { tag: "audit-page", title: "Audit log" },
 };
 

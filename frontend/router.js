@@ -2,6 +2,10 @@ const PAGES = [
   { page: "showtimes", pattern: /^\/$/ },
   { page: "showtime", pattern: /^\/showtimes\/(?<id>[A-Za-z0-9_-]{1,64})$/ },
   { page: "bookings", pattern: /^\/bookings$/ },
+  { page: "signIn", pattern: /^\/sign-in$/ },
+  { page: "account", pattern: /^\/account$/ },
+  { page: "people", pattern: /^\/admin\/people$/ },
+  { page: "allBookings", pattern: /^\/admin\/bookings$/ },
   { page: "audit", pattern: /^\/admin\/audit$/ },
 ];
 
@@ -21,6 +25,12 @@ export class Router {
 
   go(path) {
     if (path !== location.pathname + location.search) history.pushState(null, "", path);
+    this.#read();
+  }
+
+  /** The same without a step in the history: nobody wants to go back to the page that is left. */
+  replace(path) {
+    history.replaceState(null, "", path);
     this.#read();
   }
 

@@ -1,10 +1,11 @@
 import { money } from "./money.js";
-import { AVAILABLE, BLOCKED, BOOKED, LOCKED, MINE } from "./seats.js";
+import { AVAILABLE, BLOCKED, BOOKED, CHOSEN, LOCKED, MINE } from "./seats.js";
 import { capital } from "./wording.js";
 
 const STATE = {
   [AVAILABLE]: "available",
   [MINE]: "yours",
+  [CHOSEN]: "chosen for a customer",
   [LOCKED]: "locked by somebody else",
   [BOOKED]: "sold",
   [BLOCKED]: "not for sale",

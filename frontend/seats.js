@@ -2,6 +2,7 @@
 
 export const AVAILABLE = "available";
 export const MINE = "mine";
+export const CHOSEN = "chosen"; // at the counter, for a customer
 export const LOCKED = "locked";
 export const BOOKED = "booked";
 export const BLOCKED = "blocked";
@@ -34,14 +35,18 @@ export function survey({ rows }) {
  * What each seat shows, in layout order: {state, mine, waiting}. What I have just asked for comes
  * first (`waiting`: no answer yet), then what the server told me is mine, then the live map.
  */
-export function shown({ hall, map, lock, pending, checkout, owned }) {
+export function shown({ hall, map, lock, pending, checkout, owned, counter }) {
   const held = new Set([...(lock?.seats ?? []), ...heldBy(checkout)]);
+  const chosen = new Set(counter?.seats);
   return hall.seats.map(({ id }, i) => {
     const asked = pending.get(id);
     if (asked) return { state: asked.shows, mine: asked.shows === MINE, waiting: asked.waiting };
     if (held.has(id)) return { state: MINE, mine: true, waiting: false };
     if (owned.has(id)) return { state: BOOKED, mine: true, waiting: false };
-    return { state: SHOWN[map.states[i]] ?? BLOCKED, mine: false, waiting: false };
+    const state = SHOWN[map.states[i]] ?? BLOCKED;
+    if (chosen.has(id) && state === AVAILABLE)
+      return { state: CHOSEN, mine: false, waiting: false };
+    return { state, mine: false, waiting: false };
   });
 }
 
@@ -53,7 +58,7 @@ function heldBy(checkout) {
 
 /** How many seats show each state; those that I have paid for count as mine. */
 export function tally(views) {
-  const counts = { [AVAILABLE]: 0, [MINE]: 0, [LOCKED]: 0, [BOOKED]: 0, [BLOCKED]: 0 };
+  const counts = { [AVAILABLE]: 0, [MINE]: 0, [CHOSEN]: 0, [LOCKED]: 0, [BOOKED]: 0, [BLOCKED]: 0 };
   for (const { state, mine } of views) counts[mine ? MINE : state] += 1;
   return counts;
 }

@@ -45,6 +45,16 @@ export class Session {
     return this.#renewal;
   }
 
+  /** Signs in with {email, password}; rejects with a Problem. */
+  signIn(credentials) {
+    return this.#enter("/auth/login", credentials);
+  }
+
+  /** Makes an account of {email, password, name} and signs in to it; rejects with a Problem. */
+  register(person) {
+    return this.#enter("/auth/register", person);
+  }
+
   async signOut() {
     try {
       const response = await fetchOrProblem("/auth/logout", { method: "POST" });
@@ -53,6 +63,17 @@ export class Session {
       this.#forget();
       this.#tabs.say("signed-out");
     }
+  }
+
+  #enter(path, body) {
+    const headers = { "Content-Type": "application/json" };
+    const request = { method: "POST", headers, body: JSON.stringify(body) };
+    return inTurn(async () => {
+      const asked = performance.now();
+      const response = await fetchOrProblem(path, request);
+      if (!response.ok) throw await Problem.from(response);
+      this.#remember(await response.json(), asked);
+    });
   }
 
   async #refresh() {

@@ -29,6 +29,17 @@ export function stamp(moment) {
   return format(moment, { dateStyle: "medium", timeStyle: "medium" });
 }
 
+/** "just now", "5 minutes ago", "yesterday"; after a week the day itself. */
+export function ago(moment, now = Date.now()) {
+  const minutes = Math.round((now - Date.parse(moment)) / 60_000);
+  if (minutes < 1) return "just now";
+  if (minutes > 7 * 24 * 60) return format(moment, { dateStyle: "medium" });
+  const words = new Intl.RelativeTimeFormat(LANGUAGE, { numeric: "auto" });
+  if (minutes < 60) return words.format(-minutes, "minute");
+  if (minutes < 24 * 60) return words.format(-Math.round(minutes / 60), "hour");
+  return words.format(-Math.round(minutes / 60 / 24), "day");
+}
+
 /** "2026-11-21": the calendar day on the cinema's wall. */
 export function dayKey(moment, timeZone) {
   const parts = new Intl.DateTimeFormat("en-CA", {

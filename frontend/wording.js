@@ -5,7 +5,7 @@ import { countdown } from "./times.js";
 const WORDS = {
   unreachable: () => "No answer came. Check your connection; nothing is lost yet.",
   unauthenticated: () => "Your sign-in has ended. Sign in again to go on.",
-  forbidden: () => "This part of the house is for administrators.",
+  forbidden: () => "This part of the house is for the people who run it.",
   not_found: () => "This is not here any more.",
   lock_expired: () => "The time on these seats had run out.",
   showtime_closed: () => "Sales for this showtime have ended.",
@@ -15,6 +15,9 @@ const WORDS = {
   seat_limit_reached: ({ fields }) =>
     `That would be more than the ${fields.limit ?? "number of"} seats one person may hold here.`,
   seats_unavailable: ({ fields }, nameOf) => taken(fields.unavailable ?? [], nameOf),
+  invalid_request: () => "Something in this does not look right. Please check it.",
+  last_admin: () => "This is the last administrator. Make somebody else one first.",
+  no_password: () => "This account has no password; it signs in with Google.",
   rate_limited: ({ retryAfter }) => `That was quick. Give it ${seconds(retryAfter)} and try again.`,
   store_unavailable: ({ retryAfter }) =>
     `Our seat store is catching its breath. Try again in ${seconds(retryAfter)}.`,
@@ -44,6 +47,7 @@ export function capital(text) {
 
 function seconds(count) {
   const whole = Math.max(1, Math.ceil(count));
+  if (whole > 90) return `${Math.ceil(whole / 60)} minutes`;
   return whole === 1 ? "a second" : `${whole} seconds`;
 }
 
@@ -53,7 +57,18 @@ const SIGN_IN = {
   provider_refused: "The sign-in service said no this time. Please start again.",
   provider_unavailable: "The sign-in service does not answer right now. Please try again shortly.",
   identity_invalid: "The sign-in service could not vouch for you. Please start again.",
+  issuer_invalid: "Another sign-in service answered than the one we asked. Please start again.",
+  domain_not_allowed:
+    "Only accounts of one organisation may sign in here. Please choose another account.",
+  account_blocked: "This account is blocked. Please ask the box office why.",
   store_unavailable: "We could not finish the sign-in just now. Please try again shortly.",
+  session_ended: "You were signed out before the accounts could be linked. Please sign in again.",
+  email_unverified:
+    "The sign-in service has not verified that mail address yet. Confirm it there, then link again.",
+  email_mismatch:
+    "That identity has another mail address than this account. Nothing was linked; choose the one with the same address.",
+  identity_taken: "That identity belongs to another account already. Nothing was linked.",
+  already_linked: "This account is linked with another identity already. Nothing has changed.",
 };
 
 /** Why a sign-in came back with `?auth_error=`. */

@@ -207,6 +207,7 @@ async def test_who_is_signed_out_is_led_back_to_the_seat(browser: Browser, serve
         await somebody.open(showtime)
         await somebody.click("A7")
         await somebody.page.get_by_role("dialog").get_by_role("link", name="Sign in").click()
+        await somebody.page.get_by_role("link", name="Continue with Google").click()
         await somebody.page.get_by_role("button", name="Eve").click()
         await somebody.page.wait_for_url(f"**/showtimes/{showtime}")
         await expect(somebody.connection).to_have_attribute("data-status", "live")
@@ -230,6 +231,22 @@ async def test_a_refused_sign_in_is_told_kindly(browser: Browser, server: Runnin
         await expect(somebody.page.locator("#auth-error")).to_contain_text("sign")
         await expect(somebody.page.get_by_role("link", name="Sign in").first).to_be_visible()
         await keep_picture(somebody.page, "auth-error")
+        again = somebody.page.locator("#auth-error").get_by_role("link", name="Sign in again")
+        await expect(again).to_have_attribute("href", "/api/auth/google/login?next=%2F")
+        await somebody.page.get_by_role("button", name="Dismiss").click()
+        await expect(somebody.page.locator("#auth-error")).to_have_count(0)
+
+
+async def test_a_link_that_failed_is_told_on_the_page_of_the_account(
+    browser: Browser, server: Running
+) -> None:
+    async with person(browser, server, "bob") as bob:
+        await bob.page.goto(f"{server.url}/account?auth_error=email_mismatch")
+        await expect(bob.page.locator("#auth-error")).to_contain_text("another mail address")
+        await expect(bob.page.locator("account-page")).to_contain_text("bob@example.com")
+        await keep_picture(bob.page, "account-auth-error")
+        await bob.page.get_by_role("button", name="Dismiss").click()
+        await bob.page.wait_for_url("**/account")
 
 
 async def test_an_administrator_reads_what_happened(browser: Browser, server: Running) -> None:

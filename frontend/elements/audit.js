@@ -1,7 +1,7 @@
 import { audit } from "../app.js";
 import { h } from "../view.js";
+import { signInPath } from "../way-back.js";
 import { auditEntry } from "./audit-entry.js";
-import { signInPath } from "./header.js";
 import { failedList, moreButton } from "./ledger.js";
 import { View } from "./view.js";
 

@@ -4,7 +4,7 @@ import { clock, day, zoneNote } from "../times.js";
 import { h } from "../view.js";
 import "./ticket-code.js";
 
-const STATUS = {
+export const STATUS = {
   pending: "Waiting for payment",
   paying: "Payment on its way",
   confirmed: "Confirmed",

@@ -1,8 +1,8 @@
 import { api, bookings } from "../app.js";
 import { h } from "../view.js";
+import { signInPath } from "../way-back.js";
 import { refusal } from "../wording.js";
 import { bookingCard } from "./booking-card.js";
-import { signInPath } from "./header.js";
 import { failedList, moreButton } from "./ledger.js";
 import { View } from "./view.js";
 

@@ -1,8 +1,12 @@
 import { router, session, store, toasts } from "../app.js";
 import { icon } from "../icons.js";
+import { isAdmin, isClerk, ROLES } from "../roles.js";
 import { h } from "../view.js";
+import { signInPath } from "../way-back.js";
 import { refusal } from "../wording.js";
 import { View } from "./view.js";
+
+const HOUSE = ["audit", "people", "allBookings"];
 
 /** Where to go, and who I am. */
 class SiteHeader extends View {
@@ -29,10 +33,10 @@ class SiteHeader extends View {
         { "aria-label": "Main" },
         link("/", "What’s on", route.page === "showtimes"),
         user && link("/bookings", "My bookings", route.page === "bookings"),
-        user?.role === "ADMIN" && link("/admin/audit", "Audit", route.page === "audit"),
+        houseLinks(user, route.page),
       ),
-      status === "in" && who(user),
-      status === "out" && signIn(),
+      status === "in" && who(user, route.page),
+      status === "out" && route.page !== "signIn" && signIn(),
     );
   }
 
@@ -46,8 +50,17 @@ class SiteHeader extends View {
   }
 }
 
-function link(href, words, isHere) {
-  return h("a", { href, "aria-current": isHere ? "page" : null }, words);
+/** The pages of those who work here, by what they may see. */
+function houseLinks(user, page) {
+  return [
+    isClerk(user) && link("/admin/bookings", "All bookings", page === "allBookings", "house"),
+    isAdmin(user) && link("/admin/people", "People", page === "people", "house"),
+    isAdmin(user) && link("/admin/audit", "Audit", page === "audit", "house"),
+  ];
+}
+
+function link(href, words, isHere, kind) {
+  return h("a", { href, class: kind, "aria-current": isHere ? "page" : null }, words);
 }
 
 /** The link asks for the way back at the moment it is followed, when filters may have changed. */
@@ -69,13 +82,7 @@ function renew({ currentTarget }) {
   currentTarget.href = signInPath();
 }
 
-export function signInPath() {
-  const here = new URL(location.href);
-  here.searchParams.delete("auth_error");
-  return `/api/auth/google/login?next=${encodeURIComponent(here.pathname + here.search)}`;
-}
-
-function who(user) {
+function who(user, page) {
   return h(
     "details",
     { id: "who" },
@@ -94,7 +101,13 @@ function who(user) {
       "div",
       { class: "menu" },
       h("p", {}, h("b", {}, user.name), h("br"), h("span", { class: "quiet" }, user.email)),
-      user.role === "ADMIN" && h("p", { class: "tag" }, "Administrator"),
+      isClerk(user) && h("p", { class: "tag" }, ROLES[user.role].name),
+      h(
+        "nav",
+        { "aria-label": "Mine" },
+        link("/account", "My account", page === "account"),
+        houseLinks(user, page),
+      ),
       h("button", { id: "sign-out", class: "plain", onclick: signOut }, "Sign out"),
     ),
   );
@@ -107,7 +120,7 @@ async function signOut() {
   } catch (problem) {
     toasts.say(refusal(problem), "bad");
   }
-  if (store.state.route.page === "audit") router.go("/");
+  if (HOUSE.includes(store.state.route.page)) router.go("/");
 }
 
 customElements.define("site-header", SiteHeader);

@@ -1,9 +1,12 @@
-import { lock as seatLock, store } from "../app.js";
+import { counter as till, lock as seatLock, store } from "../app.js";
+import { isClerk } from "../roles.js";
 import { list } from "../seats.js";
 import { h } from "../view.js";
+import { signInPath } from "../way-back.js";
 import { capital } from "../wording.js";
+import "./countdown.js";
+import "./counter.js";
 import { bookingPanel, endedPanel, payingPanel, payPanel } from "./checkout.js";
-import { signInPath } from "./header.js";
 import { locked } from "./locked.js";
 import { bookedPanel } from "./ticket.js";
 import { View } from "./view.js";
@@ -19,7 +22,7 @@ const LAPSES = {
 
 /** What is mine, from the first lock to the ticket: beside the hall, or a sheet below it on phones. */
 class LockPanel extends View {
-  static watches = ["hall", "session", "lock", "checkout", "lapse", "pending"];
+  static watches = ["hall", "session", "lock", "checkout", "lapse", "pending", "pause", "counter"];
   #sizes = new ResizeObserver(() => this.#makeRoom());
 
   start() {
@@ -40,14 +43,19 @@ class LockPanel extends View {
   }
 
   template(state) {
-    const { hall, lapse } = state;
+    const { hall, lapse, pause } = state;
     if (hall?.status !== "ready") return null;
     const { phase, content } = contentOf(state);
     return h(
       "section",
       { class: "panel", "data-phase": phase, "aria-label": "My seats", tabindex: "-1" },
       lapse && lapsed(lapse, hall),
+      pause && paused(pause),
       content,
+      phase === "none" &&
+        isClerk(state.session.user) &&
+        hall.showtime.status === "open" &&
+        atCounter(),
     );
   }
 
@@ -58,7 +66,8 @@ class LockPanel extends View {
 }
 
 function contentOf(state) {
-  const { lock, checkout, lapse } = state;
+  const { lock, checkout, lapse, counter } = state;
+  if (counter) return { phase: "counter", content: h("seat-counter") };
   switch (checkout?.phase) {
     case "booking":
       return { phase: "booking", content: bookingPanel() };
@@ -88,6 +97,29 @@ function welcome({ session: { status }, pending }) {
     ),
     status === "out" && h("a", { class: "button primary", href: signInPath() }, "Sign in"),
   ];
+}
+
+/** Seats were held for long and not bought: the words come from the server, the clock runs here. */
+function paused({ reason, ...time }) {
+  return h(
+    "div",
+    { class: "lapse", id: "pause", role: "alert" },
+    h("h2", {}, "A short break"),
+    h("p", {}, reason, " Meanwhile the seats are there for others."),
+    h("p", { class: "wait" }, "You can lock again in ", h("count-down", { props: { time } })),
+  );
+}
+
+function atCounter() {
+  return h(
+    "div",
+    { class: "at-counter" },
+    h(
+      "button",
+      { class: "button", id: "open-counter", onclick: () => till.open() },
+      "Lock for a customer",
+    ),
+  );
 }
 
 function lapsed({ why, seats }, hall) {

@@ -1,5 +1,5 @@
 import { seatLabel } from "../seat-words.js";
-import { BLOCKED, BOOKED } from "../seats.js";
+import { BLOCKED, BOOKED, CHOSEN } from "../seats.js";
 import { h, svg } from "../view.js";
 
 /** Measures in seats: what stands above the first row, from row to row, beside the first seat. */
@@ -97,7 +97,7 @@ export function mark(cell, seat, view, prices) {
   cell.toggleAttribute("data-mine", view.mine);
   cell.toggleAttribute("data-waiting", view.waiting);
   cell.setAttribute("aria-label", seatLabel(seat, view, prices));
-  cell.setAttribute("aria-selected", String(view.mine));
+  cell.setAttribute("aria-selected", String(view.mine || view.state === CHOSEN));
   cell.setAttribute("aria-disabled", String(view.state === BOOKED || view.state === BLOCKED));
   cell.setAttribute("aria-busy", String(view.waiting));
 }

@@ -1,5 +1,5 @@
 import { money } from "../money.js";
-import { AVAILABLE, BLOCKED, BOOKED, LOCKED, MINE, tally } from "../seats.js";
+import { AVAILABLE, BLOCKED, BOOKED, CHOSEN, LOCKED, MINE, tally } from "../seats.js";
 import { h } from "../view.js";
 import { capital } from "../wording.js";
 import { View } from "./view.js";
@@ -7,10 +7,12 @@ import { View } from "./view.js";
 const NAMES = {
   [AVAILABLE]: "Available",
   [MINE]: "Yours",
+  [CHOSEN]: "Chosen",
   [LOCKED]: "Locked by others",
   [BOOKED]: "Sold",
   [BLOCKED]: "Not for sale",
 };
+const SELDOM = [CHOSEN, BLOCKED]; // named only when there are any
 
 /** What the shapes mean, how many seats there are of each right now, and what a category costs. */
 class SeatLegend extends View {
@@ -28,7 +30,7 @@ class SeatLegend extends View {
         { "aria-label": "Seats right now" },
         Object.entries(NAMES).map(
           ([state, name]) =>
-            (counts[state] > 0 || state !== BLOCKED) &&
+            (counts[state] > 0 || !SELDOM.includes(state)) &&
             h(
               "li",
               { "data-count": state },

@@ -3,7 +3,7 @@ import { sift } from "../catalogue.js";
 import { frieze } from "../frieze.js";
 import { longDay } from "../times.js";
 import { h } from "../view.js";
-import { signInRefusal } from "../wording.js";
+import { authError } from "./auth-error.js";
 import { film } from "./film.js";
 import { showtimeFilters } from "./showtime-filters.js";
 import { View } from "./view.js";
@@ -12,17 +12,21 @@ const LEAD = "Pick a film, step into its hall, and watch the seats fill while yo
 
 /** What is on: films by city, day and film, each showtime a step into its hall. */
 class ShowtimesPage extends View {
-  static watches = ["catalogue", "route"];
+  static watches = ["catalogue", "route", "session"];
 
   start() {
     catalogue.load();
   }
 
-  template({ catalogue: { status, ...all }, route: { query } }) {
+  template(state) {
+    const {
+      catalogue: { status, ...all },
+      route: { query },
+    } = state;
     return h(
       "section",
       { class: "page" },
-      query.auth_error && authError(query),
+      authError(state),
       h(
         "header",
         { class: "page-head welcome" },
@@ -36,16 +40,6 @@ class ShowtimesPage extends View {
       status === "ready" && programme(all, query),
     );
   }
-}
-
-function authError(query) {
-  const { auth_error: code, ...rest } = query;
-  return h(
-    "div",
-    { class: "banner", role: "alert", id: "auth-error", "data-code": code },
-    h("p", {}, signInRefusal(code)),
-    h("button", { class: "plain", onclick: () => router.refine(rest) }, "Dismiss"),
-  );
 }
 
 function failed() {

@@ -1,8 +1,8 @@
 import { store } from "../app.js";
 import { keep } from "../memory.js";
 import { h } from "../view.js";
+import { signInPath } from "../way-back.js";
 import { capital } from "../wording.js";
-import { signInPath } from "./header.js";
 import { View } from "./view.js";
 
 /** What a signed-out person sees after a click on a seat; signing in leads back to that seat. */

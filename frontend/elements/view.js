@@ -27,6 +27,10 @@ export class View extends HTMLElement {
 
   end() {}
 
+  get state() {
+    return store.state;
+  }
+
   refresh() {
     if (this.#due) return;
     this.#due = true;
