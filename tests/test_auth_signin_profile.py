@@ -41,6 +41,18 @@ async def test_a_profile_that_does_not_fit_the_id_token_is_refused(database, kin
         await refuse(database, browser, await to_callback(browser), reason, {})
 
 
+@pytest.mark.parametrize(
+    "email",
+    ["ada@e\u200bxample.com", "ada@example.com\u2060", " ada@example.com", "ad\u212a@x.test"],
+)
+async def test_an_address_that_only_looks_like_another_counts_as_unproven(database, email):
+    auth = auth_for(database, kind=with_claims(email=email, email_verified=True))
+    async with browser_for(auth) as browser:
+        await sign_in(browser)
+    (user,) = await database["users"].find().to_list(None)
+    assert (user["email_verified"], user["role"]) == (False, "USER")
+
+
 # The organisation that may sign in
 
 

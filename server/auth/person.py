@@ -30,8 +30,19 @@ def person_of(claims: Mapping[str, Any]) -> Person:
         provider=claims["iss"],
         sub=sub,
         email=email,
-        email_verified=claims.get("email_verified") is True,
+        email_verified=claims.get("email_verified") is True and _is_plain(email, claims["email"]),
         name=_line(claims.get("name"))[:_MAX_NAME] or email.partition("@")[0],
+    )
+
+
+def _is_plain(email: str, told: object) -> bool:
+    """Say whether it is the very address that the provider vouches for, and stays so in lower case.
+
+    An invisible character that was left out, or the sign for kelvin, whose lower case is a "k",
+    would make the proven address of one person look like that of another.
+    """
+    return email == told and not any(
+        character.lower()[0].isascii() for character in email if not character.isascii()
     )
 
 
