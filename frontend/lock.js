@@ -114,8 +114,7 @@ export class Lock {
   /** Too many seats were held for too long: nothing can be locked for a while. */
   #pause({ message, retryAfter }) {
     const span = retryAfter * 1000;
-    const reason = message.replace(/ Wait [^.]*\.$/, ""); // the countdown says that
-    const pause = { reason, span, deadline: performance.now() + span };
+    const pause = { reason: message, span, deadline: performance.now() + span };
     this.#store.set({ pause, lapse: null });
     setTimeout(() => this.#store.state.pause === pause && this.#store.set({ pause: null }), span);
   }

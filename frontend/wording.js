@@ -17,6 +17,8 @@ const WORDS = {
   seats_unavailable: ({ fields }, nameOf) => taken(fields.unavailable ?? [], nameOf),
   invalid_request: () => "Something in this does not look right. Please check it.",
   last_admin: () => "This is the last administrator. Make somebody else one first.",
+  email_unverified: () =>
+    "Nobody has proven to own this mail address yet. They can link Google to do so; then give the role.",
   no_password: () => "This account has no password; it signs in with Google.",
   rate_limited: ({ retryAfter }) => `That was quick. Give it ${seconds(retryAfter)} and try again.`,
   store_unavailable: ({ retryAfter }) =>
@@ -62,6 +64,7 @@ const SIGN_IN = {
     "Only accounts of one organisation may sign in here. Please choose another account.",
   account_blocked: "This account is blocked. Please ask the box office why.",
   store_unavailable: "We could not finish the sign-in just now. Please try again shortly.",
+  too_often: "There were many sign-ins from your network just now. Please try again in a minute.",
   session_ended: "You were signed out before the accounts could be linked. Please sign in again.",
   email_unverified:
     "The sign-in service has not verified that mail address yet. Confirm it there, then link again.",

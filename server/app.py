@@ -37,6 +37,7 @@ from server.api.well_known import WellKnownRoutes
 from server.audit import AuditFeed
 from server.audit_tail import AuditTail
 from server.auth.build import Auth, build_auth
+from server.auth.refresh_cookie import REFRESH_COOKIE
 from server.catalogue import Layout
 from server.check import InvariantCheck
 from server.detached import Detached
@@ -160,7 +161,7 @@ def _routes(
             else []
         ),
         *health.routes,
-        *DocumentRoutes("rowlock_refresh").routes,
+        *DocumentRoutes(REFRESH_COOKIE).routes,
         *page_routes(),
     ]
 

@@ -106,6 +106,8 @@ async def dev(settings: Settings, _: argparse.Namespace) -> None:
     if not settings.is_development:
         raise CommandError(f"APP_ENV: is {settings.app_env}; `rowlock dev` is for development")
     with bind(settings.host, settings.port) as listener:
+        if settings.lets_the_network_in_as_anybody:  # a container has to, or its port is not there
+            logger.warning("HOST: whoever reaches %s may sign in as ADMIN", settings.host)
         async with stores.opened(_on_port_of(listener, settings)) as opened:
             async with stores.database(opened) as database:
                 await demo.seed(database)
@@ -113,6 +115,11 @@ async def dev(settings: Settings, _: argparse.Namespace) -> None:
 
 
 async def serve_alone(settings: Settings, _: argparse.Namespace) -> None:
+    if settings.lets_the_network_in_as_anybody:
+        raise CommandError(
+            "APP_ENV: is development, where anybody may sign in as ADMIN, and HOST is"
+            f" {settings.host}: set APP_ENV, or a HOST that only this machine reaches"
+        )
     with bind(settings.host, settings.port) as listener:
         async with stores.opened(_on_port_of(listener, settings)) as opened:
             await serve(build(opened), listener, lambda: logger.info("open at %s", opened.origin))

@@ -20,6 +20,7 @@ RowlockError
 ├── ShowtimeClosed                409 showtime_closed
 ├── LastAdmin                     409 last_admin
 ├── EmailTaken                    409 email_taken
+├── EmailUnverified               409 email_unverified
 ├── NoPassword                    409 no_password
 ├── WeakPassword                  422 weak_password           reason
 ├── BodyTooLarge                  413 body_too_large
@@ -160,6 +161,10 @@ class LastAdmin(RowlockError):
 
 class EmailTaken(RowlockError):
     status, code, title = 409, "email_taken", "There is an account with this mail address"
+
+
+class EmailUnverified(RowlockError):
+    status, code, title = 409, "email_unverified", "Nobody has proven to own this mail address"
 
 
 class NoPassword(RowlockError):

@@ -1,9 +1,9 @@
 """How often one may do what: token buckets per person, per address and per account.
 
     limits = RateLimits(TokenBuckets(scripts), CLASSES)
-    await limits.admit("sign_in", address="192.0.2.7")            # one token each, or RateLimited
-    await limits.admit("password", account=email)                 # before the password is looked at
-    await limits.forgive("password", account=email)               # after it was right
+    standing = await limits.count("read", user=user_id, address="192.0.2.7")  # one token of each
+    await limits.admit("password", account=name)    # or RateLimited, before the password is seen
+    await limits.forgive("password", account=name)  # after it was right
 
 Every process draws on the same buckets. A person in a hurry is not asked for at each step: whoever
 used up what was drawn within a second gets twice as much drawn the next time, and this process
@@ -23,10 +23,12 @@ from server.errors import RateLimited, StoreUnavailable
 from server.repo.rate_limits import Bucket, Level, TokenBuckets
 from server.settings import Settings
 
-ClassName = Literal["read", "write", "sign_in", "password", "lock", "pay", "admin"]
+ClassName = Literal["read", "write", "sign_in", "password", "lock", "pay", "admin", "house"]
 
 PATIENCE_SECONDS = 0.5
 """So long the store may take, and so long it is left alone after it did not answer."""
+_SITE = 8
+"""A site, which is a /48 of IPv6, may do as much as so many of its 65,536 addresses."""
 _DRAWN_SECONDS = 1.0
 _MOST_DRAWN = 16
 _MOST_REMEMBERED = 50_000
@@ -55,6 +57,10 @@ class RouteClass:
     account: Limit | None = None
     closed: bool = False
 
+    @property
+    def site(self) -> Limit | None:
+        return self.address and self.address.times(_SITE)
+
 
 CLASSES: Mapping[ClassName, RouteClass] = {
     "read": RouteClass(user=Limit(200, 20), address=Limit(1000, 100)),
@@ -64,8 +70,10 @@ CLASSES: Mapping[ClassName, RouteClass] = {
     "lock": RouteClass(user=Limit(60, 4), address=Limit(600, 40), closed=True),
     "pay": RouteClass(user=Limit(20, 0.5), address=Limit(200, 10), closed=True),
     "admin": RouteClass(user=Limit(200, 20), address=Limit(1000, 100)),
+    "house": RouteClass(user=Limit(200, 20), address=Limit(1000, 100), closed=True),
 }
-"""An address may be that of a whole office or of a mobile network's customers."""
+"""An address may be that of a whole office or of a mobile network's customers. `house` is what the
+house locks and cancels for others."""
 
 
 CROWD = 5
@@ -119,14 +127,12 @@ class RateLimits:
         self._drawn: dict[str, _Drawn] = {}
         self._away_until = -math.inf
 
-    async def admit(
-        self, name: ClassName, *, user: str = "", address: str = "", account: str = ""
-    ) -> None:
+    async def admit(self, name: ClassName, *, user: str = "", account: str = "") -> None:
         """Count one step of the class `name` against all who are named.
 
         Raises RateLimited; and StoreUnavailable, if the class is closed.
         """
-        standing = await self.count(name, user=user, address=address, account=account)
+        standing = await self.count(name, user=user, account=account)
         if standing and standing.retry_after:
             raise RateLimited(retry_after=standing.retry_after)
 
@@ -141,6 +147,7 @@ class RateLimits:
         *,
         user: str = "",
         address: str = "",
+        site: str = "",
         account: str = "",
         lenience: int = 1,
     ) -> Standing | None:
@@ -148,7 +155,8 @@ class RateLimits:
 
         `lenience` times as much is allowed as usual. Raises StoreUnavailable for a closed class.
         """
-        rules, whose = self._classes[name], {"user": user, "address": address, "account": account}
+        rules = self._classes[name]
+        whose = {"user": user, "address": address, "site": site, "account": account}
         buckets = [
             _bucket(_name(name, kind, who), limit.times(lenience))
             for kind, who in whose.items()
@@ -173,12 +181,13 @@ class RateLimits:
             if drawn.count:
                 drawn.count -= 1
                 return 0, drawn.shown
-            size = min(2 * drawn.size, _MOST_DRAWN, *(bucket.holds // 8 for bucket in buckets))
-        for tokens in {max(1, size): None, 1: None}:
-            wait, levels = await self._ask(store, buckets, tokens, closed=closed)
-            if not wait:
-                return 0, self._draw(key, tokens, levels).shown
-        return wait, levels
+            most = min(_MOST_DRAWN, *(bucket.holds // 8 for bucket in buckets))
+            size = max(1, min(2 * drawn.size, most))
+        wait, levels = await self._ask(store, buckets, size, closed=closed)
+        if wait and size > 1:  # so much is not there; perhaps one is
+            size = 1
+            wait, levels = await self._ask(store, buckets, size, closed=closed)
+        return (wait, levels) if wait else (0, self._draw(key, size, levels).shown)
 
     def _still_drawn(self, key: str) -> _Drawn | None:
         drawn = self._drawn.get(key)

@@ -3,7 +3,7 @@
 import os
 import secrets
 from contextlib import suppress
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Annotated, Literal
@@ -108,6 +108,19 @@ class Settings(BaseSettings):
     def uses_development_provider(self) -> bool:
         """True when people sign in at the built-in OpenID provider."""
         return self.is_development and not self.google_client_id
+
+    @property
+    def lets_the_network_in_as_anybody(self) -> bool:
+        """True when others than this machine reach the built-in provider, which asks nobody for a
+        password and has an ADMIN among its people."""
+        return self.uses_development_provider and not self._listens_on_loopback
+
+    @property
+    def _listens_on_loopback(self) -> bool:
+        try:
+            return ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host.lower() == "localhost"
 
     @property
     def discovery_url(self) -> str:

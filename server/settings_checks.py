@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 _ADDRESS = r"[^\s<>@]+@[^\s<>@]+"
 _MAIL_FROM = re.compile(rf"{_ADDRESS}|[^<>\x00-\x1f]*<{_ADDRESS}>")
+_ORIGIN = re.compile(r"https?://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:(?P<port>[0-9]{1,5}))?")
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
@@ -23,6 +24,7 @@ def check(settings: "Settings") -> None:
     """Raise SettingsError with the first thing that is wrong. No secret is ever quoted."""
     _check_mail(settings)
     _check_stripe(settings)
+    _check_origins(settings)
     if not settings.is_development:
         _check_outside_development(settings)
 
@@ -41,6 +43,25 @@ def _check_mail(settings: "Settings") -> None:
         raise SettingsError("SMTP_URL: needs smtp:// or smtps://, a host and, if any, a port")
     if not _MAIL_FROM.fullmatch(settings.mail_from):
         raise SettingsError("MAIL_FROM: needs name@host or Name <name@host> when SMTP_URL is set")
+
+
+def _check_origins(settings: "Settings") -> None:
+    """Origins are compared as browsers write them (RFC 6454, section 6.2), so that one written
+    otherwise would never be met; and no page in the clear speaks for people who come by https."""
+    by_https = settings.public_url.lower().startswith("https://")
+    for origin in settings.cors_origins:
+        if not _is_origin(origin):
+            raise SettingsError(
+                "CORS_ORIGINS: needs scheme://host or scheme://host:port, in small letters, "
+                "without a path and without *"
+            )
+        if by_https and not origin.startswith("https://"):
+            raise SettingsError("CORS_ORIGINS: needs https:// when PUBLIC_URL has it")
+
+
+def _is_origin(text: str) -> bool:
+    found = _ORIGIN.fullmatch(text)
+    return found is not None and 0 < int(found["port"] or 1) < 65536
 
 
 def _check_outside_development(settings: "Settings") -> None:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -11,7 +12,6 @@ from argon2 import PasswordHasher, extract_parameters
 
 from server.auth.build import Auth, build_auth
 from server.auth.passwords import Passwords
-from server.errors import RateLimited
 from server.models import new_id
 from server.repo.mongo import Database
 from tests.auth_flow import provider_for, settings_for
@@ -63,13 +63,15 @@ class TriesOnAClock:
     def names(self) -> set[str]:
         return set(self._full_at)
 
-    async def admit(self, name: str, *, account: str) -> None:
-        full_at = max(self.now, self._full_at.get(account, 0.0)) + self._seconds
+    async def count(self, name: str, *, account: str, lenience: int = 1) -> SimpleNamespace:
+        pace = self._seconds / lenience
+        full_at = max(self.now, self._full_at.get(account, 0.0)) + pace
         wait = full_at - self.now - self._tries * self._seconds
         if wait > 0:
             self.refused.append(account)
-            raise RateLimited(retry_after=math.ceil(wait))
-        self._full_at[account] = full_at
+        else:
+            self._full_at[account] = full_at
+        return SimpleNamespace(retry_after=max(0, math.ceil(wait)))
 
     async def forgive(self, name: str, *, account: str) -> None:
         self._full_at.pop(account, None)

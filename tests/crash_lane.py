@@ -104,7 +104,8 @@ class Lane:
         ]
         rival = Customer(f"usr_{seed}_rival", self._port, ledger)
         admin = Customer("usr_admin", self._port, ledger, role="ADMIN")
-        await introduce(self.stored.database, *(p.user for p in (*people, rival, admin)))
+        await introduce(self.stored.database, *(p.user for p in (*people, rival)))
+        await introduce(self.stored.database, admin.user, role="ADMIN")
         audited = partial(self._audited, showtime)
         scene = Scene(self.stored, showtime, people, flighty, rival, admin, chance, audited)
         try:

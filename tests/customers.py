@@ -181,10 +181,10 @@ class Customer:
         return answer
 
 
-async def introduce(database: Database, *users: str) -> None:
+async def introduce(database: Database, *users: str, role: Role = "USER") -> None:
     """Store people as if they had signed in before."""
     for user in users:
-        row = {"provider": "test", "sub": user, "email": f"{user}@example.com", "role": "USER"}
+        row = {"provider": "test", "sub": user, "email": f"{user}@example.com", "role": role}
         told = {"name": user, "email_verified": True, "signed_in_at": datetime.now(UTC)}
         await database["users"].update_one({"_id": user}, {"$set": row | told}, upsert=True)
 

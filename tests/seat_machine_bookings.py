@@ -11,6 +11,7 @@ from tests.alike import REFUSED
 from tests.seat_chances import (
     PARTITION,
     SEATS,
+    TTL_MS,
     bookings,
     ends,
     few,
@@ -69,6 +70,43 @@ class BookingRules(LockRules):
         if retry:
             self.pass_time(claim.expires_at - self.store.now)
             self.call("claims", "begin_checkout", showtime, user, booking, seats)
+
+    @rule(
+        showtime=showtimes,
+        user=users,
+        booking=bookings,
+        held=st.sampled_from([1_000, TTL_MS // 2, TTL_MS - 1, TTL_MS]),
+        part=seldom,
+        whole=st.booleans(),
+        by_house=seldom,
+    )
+    def buy_and_give_back(
+        self,
+        showtime: str,
+        user: str,
+        booking: str,
+        held: int,
+        part: bool,
+        whole: bool,
+        by_house: bool,
+    ) -> None:
+        """All seats of the lock, or all but one; after a while."""
+        if free := [s for s in SEATS if s not in self.showtime(showtime).seats][:2]:
+            self.call("seats", "lock", showtime, user, free, "req")
+        self.pass_time(held)
+        lock = self.showtime(showtime).locks.get(user)
+        seats = lock.seats[part:] if lock else []
+        answer = seats and self.call("claims", "begin_checkout", showtime, user, booking, seats)
+        if not answer or answer[0] == REFUSED:
+            return
+        claim = self.known[showtime, booking] = Claim(booking, user, list(seats), True, answer[0])
+        self.call("claims", "claim", showtime, claim, "req")
+        how = {"actor_id": "boss" if by_house else user}
+        for _ in range(2):
+            if whole:
+                self.call("claims", "release", showtime, booking, seats, reason="cancelled", **how)
+            else:
+                self.call("claims", "give_back", showtime, booking, seats[:1], **how)
 
     @rule(
         showtime=showtimes,

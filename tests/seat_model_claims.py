@@ -95,8 +95,8 @@ class ModelClaimStore:
 
     def _book(self, showtime: Showtime, claim: Claim, request_id: str) -> None:
         """Late when the booking was cancelled, and for each seat that was given back. That it
-        expired says nothing: MongoDB confirmed it. What is booked counts towards no cap, and makes
-        good for all the time that its buyer has spent.
+        expired says nothing: MongoDB confirmed it. What is booked counts towards no cap, and the
+        time that its seats were held before is set aside.
         """
         ended = self._state.ended(showtime.id, claim.booking_id)
         if ended.get(_ALL) == "cancelled":
@@ -104,10 +104,12 @@ class ModelClaimStore:
         booked = f"{BOOKED}:{claim.booking_id}"
         unsold = [s for s in claim.seats if showtime.seats.get(s) != booked and s not in ended]
         self._take(showtime, claim, unsold)
+        begun = showtime.checkouts.get(claim.booking_id)
         self._close_checkout(showtime, claim.booking_id)
         if not unsold:
             return
-        self._state.conduct(showtime.id).spent.pop(claim.user_id, None)
+        if begun:
+            self._set_aside(showtime, claim, min(begun.deadline, self._state.now()))
         showtime.mark(unsold, booked)
         event = Happened(
             "seat.booked",
@@ -141,6 +143,7 @@ class ModelClaimStore:
         if begun:
             self._state.spend(showtime, begun.user, min(begun.deadline, self._state.now()))
         freed = showtime.of_booking(booking_id, seats or (begun.seats if begun else []))
+        self._count_after_all(showtime, booking_id, freed, actor_id)
         self._free(showtime, booking_id, freed, reason, actor_id, request_id)
         return freed
 
@@ -157,6 +160,7 @@ class ModelClaimStore:
         showtime = self._state.loaded(showtime_id)
         self._end(showtime_id, booking_id, seats, "cancelled")
         freed = showtime.of_booking(booking_id, seats)
+        self._count_after_all(showtime, booking_id, freed, actor_id)
         self._free(showtime, booking_id, freed, "cancelled", actor_id, request_id)
         return freed
 
@@ -237,6 +241,28 @@ class ModelClaimStore:
         for user in locked:
             self._state.take_out(showtime, showtime.locks[user], take)
         return take
+
+    def _set_aside(self, showtime: Showtime, claim: Claim, ended: int) -> None:
+        """The time until `ended` counts if the buyer gives seats back; and it counts with what else
+        the buyer has in the showtime, as long as there is something."""
+        user, conduct = claim.user_id, self._state.conduct(showtime.id)
+        if user in showtime.locks or showtime.in_checkouts(user) or user not in conduct.spent:
+            return
+        spent, counted = conduct.spent[user]
+        if ended > counted:
+            conduct.spent[user] = (spent, ended)
+            conduct.bought[claim.booking_id] = (user, ended - counted)
+
+    def _count_after_all(
+        self, showtime: Showtime, booking_id: str, freed: Sequence[str], actor_id: str
+    ) -> None:
+        """Once, when it is the buyer who gives back what was bought."""
+        conduct = self._state.conduct(showtime.id)
+        user, held = conduct.bought.get(booking_id, ("", 0))
+        if freed and user and user == actor_id:
+            del conduct.bought[booking_id]
+            spent, counted = conduct.spent[user]
+            conduct.spent[user] = (spent + held, counted)
 
     def _open_checkout(self, showtime: Showtime, booking_id: str, checkout: Checkout) -> None:
         """Once: a second time changes neither its seats nor its deadline."""

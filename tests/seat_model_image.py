@@ -65,7 +65,9 @@ def _locks(showtime: Showtime) -> dict[str, str]:
 
 def _conduct(conduct: Conduct) -> dict[str, str]:
     spent = {f"u:{user}": f"{ms} {counted}" for user, (ms, counted) in conduct.spent.items()}
-    return spent | {f"a:{address}": " ".join(users) for address, users in conduct.crowds.items()}
+    crowds = {f"a:{address}": " ".join(users) for address, users in conduct.crowds.items()}
+    bought = {f"b:{booking}": f"{user} {ms}" for booking, (user, ms) in conduct.bought.items()}
+    return spent | crowds | bought
 
 
 def _scores(queue: Queue) -> dict[str, str]:

@@ -53,11 +53,13 @@ class Conduct:
 
     `spent`: for how many ms a user has held seats and bought none, and until when that is counted.
     `crowds`: who has seats that were locked from an address.
+    `bought`: of a booking, who bought it and for how many ms its seats were held before.
     """
 
     until: int = 0
     spent: dict[str, tuple[int, int]] = field(default_factory=dict)
     crowds: dict[str, list[str]] = field(default_factory=dict)
+    bought: dict[str, tuple[str, int]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)

@@ -163,15 +163,13 @@ async def _rebuild_unfenced(
 _rebuild = ModelClaimStore.rebuild
 
 
-async def _lock_and_extend(
-    self: ModelSeatStore, showtime_id: str, user_id: str, seats: Any, request_id: str
-) -> Any:
+async def _lock_and_extend(self: ModelSeatStore, showtime_id: str, user_id: str, *more: Any) -> Any:
     """Every further lock starts the time anew."""
     found = self._state.showtime(showtime_id).locks.get(user_id)
     if found and found.deadline > self._state.now():
         found.deadline = self._state.now() + self._ttl_ms
         self._state.save_lock(self._state.showtime(showtime_id), found)
-    return await _lock(self, showtime_id, user_id, seats, request_id)
+    return await _lock(self, showtime_id, user_id, *more)
 
 
 _lock = ModelSeatStore.lock

@@ -418,6 +418,7 @@ async def test_the_audit_log_says_who_did_what_and_no_secret(server):
         ("auth.registered", "ok", None),
         ("auth.signed_in", "ok", None),
         ("auth.signed_in", "ok", None),
+        ("auth.session_revoked", "ok", "replaced"),
         ("auth.failed", "refused", "wrong_password"),
         ("auth.failed", "refused", "unknown_account"),
         ("auth.failed", "refused", "wrong_password"),

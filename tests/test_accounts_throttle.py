@@ -2,11 +2,16 @@
 owner whom no guesser can keep out."""
 
 import asyncio
+import threading
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from argon2 import PasswordHasher
 
-from server.auth.devices import Devices
+from server.auth.accounts import Visit
+from server.auth.devices import MARK_TTL, Devices
+from server.auth.passwords import MAX_WAITING, PER_ADDRESS, RESERVED, THREADS
+from server.errors import RateLimited, RowlockError
 from server.rate_limits import CLASSES
 from tests.accounts import (
     ANOTHER,
@@ -28,6 +33,8 @@ from tests.running import problem, running
 __all__ = ["cheap_hashes"]
 
 EMAIL = "pat@example.com"
+SINCE = datetime(2027, 1, 1, tzinfo=UTC)
+"""When the password of an account was chosen."""
 
 
 async def block(database, email):
@@ -237,16 +244,177 @@ async def test_a_mark_is_good_for_one_address(database):
 
 def test_no_mark_can_be_made_up():
     devices, others = Devices(b"k" * 32), Devices(b"x" * 32)
-    mark = devices.mark(EMAIL)
-    assert devices.known(mark, EMAIL) == mark.split(".")[0]
-    device, proof = mark.split(".")
-    other = devices.mark("eve@example.com")
+    mark = devices.mark(EMAIL, SINCE)
+    assert devices.known(mark, EMAIL, SINCE).name == mark.split(".")[0]
+    device, until, proof = mark.split(".")
+    other = devices.mark("eve@example.com", SINCE)
     for wrong in (
-        *("", ".", device, proof, f"{proof}.{device}", f"{device}.{'a' * 43}", mark + "a"),
-        *(other, others.mark(EMAIL), f"{other.split('.')[0]}.{proof}", f"{mark}\n", "a" * 5000),
+        *("", ".", device, proof, f"{proof}.{device}", f"{device}.{until}.{'a' * 43}", mark + "a"),
+        *(f"{device}.{proof}", f"{device}.{int(until) + 1}.{proof}", f"{device}..{proof}"),
+        *(other, others.mark(EMAIL, SINCE), f"{mark}\n", "a" * 5000),
+        f"{other.split('.')[0]}.{until}.{proof}",
     ):
-        assert devices.known(wrong, EMAIL) is None
-    assert devices.known(mark, "eve@example.com") is None
+        assert devices.known(wrong, EMAIL, SINCE) is None
+    assert devices.known(mark, "eve@example.com", SINCE) is None
+
+
+def test_a_mark_is_good_for_one_password_and_for_half_a_year():
+    clock = [1_000_000.0]
+    devices = Devices(b"k" * 32, lambda: clock[0])
+    mark = devices.mark(EMAIL, SINCE)
+    assert devices.known(mark, EMAIL, SINCE + timedelta(milliseconds=1)) is None
+    assert devices.known(mark, EMAIL, None) is None
+    clock[0] += MARK_TTL - 1
+    known = devices.known(mark, EMAIL, SINCE)
+    assert known is not None
+    renewed = devices.renewed(known, mark, EMAIL, SINCE)
+    clock[0] += 1
+    assert devices.known(mark, EMAIL, SINCE) is None
+    assert devices.known(renewed, EMAIL, SINCE).name == known.name
+
+
+async def test_a_mark_ends_with_the_password(database):
+    tries = TriesOnAClock()
+    async with browser_for(accounts_for(database, tries=tries)) as thief:
+        await register(thief, EMAIL)
+        body = {"current_password": PASSWORD, "new_password": ANOTHER}
+        assert (await thief.post(CHANGE, json=body)).status_code == 204
+        before = set(tries.names)
+        for _ in range(10):
+            await log_in(thief, EMAIL)
+        unmarked = tries.names - before
+        assert throttled(await log_in(thief, EMAIL), 300)
+        thief.cookies.clear()
+        assert throttled(await log_in(thief, EMAIL), 300)
+        assert tries.names - before == unmarked
+
+
+# -- by address ------------------------------------------------------------------------------------
+
+
+def visit(address="", device_mark=""):
+    return Visit(device_mark=device_mark, user_agent="", request_id="r", address=address)
+
+
+async def guess(auth, address, email=EMAIL, password=ANOTHER, device_mark=""):
+    """How a guess ends: 401, 429, or 200."""
+    try:
+        await auth.accounts.sign_in(email, password, visit(address, device_mark))
+    except RowlockError as refusal:
+        return refusal.status
+    return 200
+
+
+async def test_a_guesser_keeps_no_owner_out_who_comes_from_elsewhere(database):
+    auth = accounts_for(database, tries=TriesOnAClock())
+    async with browser_for(auth) as owner:
+        await register(owner, EMAIL)
+    for email in (EMAIL, "nobody@example.com"):
+        told = [await guess(auth, "192.0.2.7", email) for _ in range(12)]
+        assert told == [401] * 10 + [429] * 2
+    assert await guess(auth, "198.51.100.1", password=PASSWORD) == 200
+    assert await guess(auth, "192.0.2.7", password=PASSWORD) == 429
+
+
+@pytest.mark.parametrize("email", [EMAIL, "nobody@example.com"])
+async def test_all_addresses_together_have_a_hundred_tries(database, email):
+    tries = TriesOnAClock()
+    auth = accounts_for(database, tries=tries)
+    async with browser_for(auth) as owner:
+        await register(owner, EMAIL)
+    told = [await guess(auth, f"192.0.2.{n}", email) for n in range(120)]
+    assert told == [401] * 100 + [429] * 20
+    with pytest.raises(RateLimited) as refused:
+        await auth.accounts.sign_in(email, ANOTHER, visit("192.0.2.200"))
+    assert refused.value.retry_after == 30
+    tries.now = 30.0
+    assert [await guess(auth, f"203.0.113.{n}", email) for n in range(2)] == [401, 429]
+
+
+async def test_many_marks_of_one_account_share_a_hundred_tries(database):
+    auth = accounts_for(database, tries=TriesOnAClock())
+    marks = []
+    for _ in range(11):
+        async with browser_for(auth) as browser:
+            if not marks:
+                await register(browser, EMAIL)
+            else:
+                assert (await log_in(browser, EMAIL)).status_code == 200
+            marks.append(browser.cookies["rowlock_device"])
+    told = [await guess(auth, "", device_mark=mark) for mark in marks for _ in range(10)]
+    assert told == [401] * 100 + [429] * 10
+
+
+class Stuck(CountingHasher):
+    """Verifies nothing until it is let."""
+
+    def __init__(self):
+        super().__init__()
+        self.let = threading.Event()
+
+    def verify(self, kept, password):
+        assert self.let.wait(10)
+        return super().verify(kept, password)
+
+
+async def settled(tasks, done):
+    """Wait until so many are done: those that were turned away."""
+    async with asyncio.timeout(10):
+        while sum(task.done() for task in tasks) < done:
+            await asyncio.sleep(0.005)
+
+
+OPEN = THREADS + MAX_WAITING - RESERVED
+"""Places for those who are not known."""
+
+
+async def test_who_is_turned_away_at_the_queue_has_used_up_no_try(database):
+    hasher = Stuck()
+    auth = accounts_for(database, hasher, TriesOnAClock())
+    async with browser_for(auth) as owner:
+        await register(owner, EMAIL)
+    storm = [
+        asyncio.create_task(guess(auth, f"192.0.2.{n}", f"{n}@example.com")) for n in range(OPEN)
+    ]
+    await asyncio.sleep(0.1)
+    late = [asyncio.create_task(guess(auth, "198.51.100.1")) for _ in range(20)]
+    await settled(late, 20)
+    hasher.let.set()
+    assert await asyncio.gather(*storm) == [401] * OPEN
+    assert await asyncio.gather(*late) == [429] * 20
+    assert [await guess(auth, "198.51.100.1") for _ in range(11)] == [401] * 10 + [429]
+
+
+async def test_a_storm_leaves_places_to_browsers_that_are_known(database):
+    hasher = Stuck()
+    auth = accounts_for(database, hasher, TriesOnAClock())
+    async with browser_for(auth) as owner:
+        await register(owner, EMAIL)
+        mark = owner.cookies["rowlock_device"]
+    storm = [
+        asyncio.create_task(guess(auth, f"192.0.2.{n}", f"{n}@example.com"))
+        for n in range(OPEN + 20)
+    ]
+    await settled(storm, 20)
+    mine = asyncio.create_task(guess(auth, "198.51.100.1", EMAIL, PASSWORD, mark))
+    await asyncio.sleep(0.05)
+    hasher.let.set()
+    assert await mine == 200
+    assert sorted(await asyncio.gather(*storm)) == [401] * OPEN + [429] * 20
+
+
+async def test_one_address_waits_at_few_places(database):
+    hasher = Stuck()
+    auth = accounts_for(database, hasher, TriesOnAClock())
+    storm = [asyncio.create_task(guess(auth, "192.0.2.7", f"{n}@example.com")) for n in range(20)]
+    await settled(storm, 20 - PER_ADDRESS)
+    other = asyncio.create_task(guess(auth, "192.0.2.8", EMAIL))
+    await asyncio.sleep(0.05)
+    hasher.let.set()
+    assert await other == 401
+    told = await asyncio.gather(*storm)
+    assert sorted(told) == [401] * PER_ADDRESS + [429] * (20 - PER_ADDRESS)
+    assert await guess(auth, "192.0.2.7", "21@example.com") == 401
 
 
 async def test_the_current_password_cannot_be_guessed_from_within_a_session(database):
@@ -264,8 +432,8 @@ async def test_what_is_counted_names_nobody(database):
     tries = TriesOnAClock()
     async with browser_for(accounts_for(database, tries=tries)) as guesser:
         await log_in(guesser, EMAIL, PASSWORD)
-    (name,) = tries.names
-    assert not any(part in name for part in (EMAIL, "pat", "example"))
+    assert len(tries.names) == 2
+    assert not any(part in name for name in tries.names for part in (EMAIL, "pat", "example"))
 
 
 async def test_those_that_are_refused_do_not_fill_the_audit_log(database):

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from server.errors import LastAdmin, NotFound
+from server.errors import EmailUnverified, LastAdmin, NotFound
 from server.models import Caller
 from server.repo.outbox import Outbox
 from server.repo.people import PeopleRepo, UserChange
@@ -116,6 +116,18 @@ async def test_one_change_asked_for_many_times_at_once_is_one_act(database):
         ("admin.role_changed", "usr_me", "bob"),
         ("admin.user_blocked", "usr_me", "bob"),
     ]
+
+
+@pytest.mark.parametrize("role", ["ADMIN", "BOX_OFFICE"])
+async def test_who_has_proven_no_address_is_given_no_role(database, role):
+    await stored(database, "ann", "ADMIN")
+    before = await stored(database, "bob", email_verified=False, granted_role=None)
+    with pytest.raises(EmailUnverified):
+        await repo_of(database).change(ME, "bob", UserChange(role=role, blocked=True))
+    assert await row_of(database, "bob") == before
+    assert await acts(database) == []
+    changed = await repo_of(database).change(ME, "bob", UserChange(role="USER", blocked=True))
+    assert (changed.user.blocked, changed.email_verified) == (True, False)
 
 
 # -- the last administrator ----------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 import pytest
 
+from server.api.admin_users import UserPatch
 from server.models import new_id, rfc3339
 from tests.running import IN_MODULE_LOOP, eventually, problem, served, sign_in, user_id
 
@@ -31,6 +32,7 @@ async def test_an_item_is_what_is_stored(server):
         "name": row["name"],
         "role": "USER",
         "blocked": False,
+        "email_verified": True,
         "providers": [row["provider"]],
         "created_at": rfc3339(row["created_at"]),
         "signed_in_at": rfc3339(row["signed_in_at"]),
@@ -44,6 +46,9 @@ async def test_a_local_account_has_no_provider_but_its_password(server):
     assert answer.status_code == 201, answer.text
     (item,) = (await listed(server, email=email))["items"]
     assert (item["providers"], item["role"]) == (["password"], "USER")
+    assert item["email_verified"] is False
+    answer = await patch(server.ada, item["id"], role="BOX_OFFICE")
+    problem(answer, 409, "email_unverified")
     assert "hash" not in str(item)
     server.visitor.cookies.clear()
 
@@ -127,3 +132,10 @@ async def test_what_is_no_change_is_refused(server):
     problem(await patch(server.ada, "usr_nobody", role="USER"), 404, "not_found")
     problem(await patch(server.ada, "{}", role="USER"), 404, "not_found")
     assert await server.stored.database["users"].find_one({"_id": bob}) == before
+
+
+async def test_the_schema_of_a_change_allows_what_is_taken_and_no_more():
+    schema = UserPatch.model_json_schema()
+    assert "null" not in str(schema)
+    assert "None" not in str(schema)
+    assert schema["minProperties"] == 1

@@ -15,7 +15,9 @@ from websockets.exceptions import ConnectionClosed
 
 from server.api import audit_live
 from server.audit_tail import PAGE, AuditTail
+from server.auth.tickets import Tickets
 from server.models import Identity
+from server.repo.audit_logs import AuditLogRepo
 from server.repo.users import Users
 from tests.audit_feed import (
     GOOD_ORIGIN,
@@ -352,6 +354,40 @@ async def test_a_made_up_ticket_is_refused(feed_of: Any, ticket: str) -> None:
     async with feed_of() as feed, feed.connection() as socket:
         await say_who(socket, ticket)
         assert await farewell(socket) == (1008, "The ticket is spent, expired or unknown.")
+
+
+async def test_nothing_is_looked_up_for_who_has_no_ticket(
+    feed_of: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    async def number_of(logs: AuditLogRepo, entry_id: str) -> int | None:
+        asked.append(entry_id)
+        return None
+
+    monkeypatch.setattr(AuditLogRepo, "number_of", number_of)
+    async with feed_of() as feed:
+        for ticket, code in (("none", 1008), (await feed.ticket(), 4404)):
+            async with feed.connection("act_1") as socket:
+                await say_who(socket, ticket)
+                assert (await farewell(socket))[0] == code
+            assert asked == ([] if code == 1008 else ["act_1"])
+
+
+async def test_what_happens_while_a_ticket_is_looked_at_is_new(
+    feed_of: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with feed_of() as feed:
+        ticket, added, redeem = await feed.ticket(), [], Tickets.redeem
+
+        async def meanwhile(tickets: Tickets, shown: str) -> Identity:
+            added.extend(await feed.append(1))
+            return await redeem(tickets, shown)
+
+        monkeypatch.setattr(Tickets, "redeem", meanwhile)
+        async with feed.connection() as socket:
+            await say_who(socket, ticket)
+            assert await ids(socket, 1) == added
 
 
 async def test_an_expired_ticket_is_refused(feed_of: Any) -> None:

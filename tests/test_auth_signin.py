@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 
 import pytest
 
@@ -113,6 +114,49 @@ async def test_sign_ins_that_were_left_do_not_pile_up_in_the_browser(database):
             await browser.get("/api/auth/google/login")
             assert len(browser.cookies) <= 10
         assert (await sign_in(browser)).headers["location"] == "/"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(
+            "rowlock_signin_0(",
+            "rowlock_signin_",
+            "rowlock_signin_{n:015x}",
+            "rowlock_signin_{n:017x}",
+        ),
+        *("x{ours}", "__Host-__Host-{ours}", "__Host-{ours}", "rowlock_signin_{n:015x}G"),
+    ],
+)
+async def test_cookies_that_are_called_nearly_so_are_left_alone(database, name):
+    """A page of a neighbouring host may set such ones; `__Host-` is no name of ours over http."""
+    filled_in = (name.format(n=n, ours=f"rowlock_signin_{n:016x}") for n in range(12))
+    cookies = "; ".join(f"{name}{n if '(' in name else ''}=x" for n, name in enumerate(filled_in))
+    async with browser_for(auth_for(database)) as browser:
+        login = await browser.get("/api/auth/google/login", headers={"Cookie": cookies})
+        assert login.status_code == 302
+        (cookie,) = login.headers.get_list("set-cookie")
+        assert re.match(r"rowlock_signin_[0-9a-f]{16}=[^;]", cookie)
+        assert (await sign_in(browser)).headers["location"] == "/"
+
+
+@pytest.mark.parametrize("mode", ["no-cors", "cors", "same-origin", "websocket", "", "Navigate"])
+async def test_what_a_page_loads_by_the_way_begins_no_sign_in(database, mode):
+    """Such as the images of another site, which would drop the cookies of sign-ins under way."""
+    async with browser_for(auth_for(database)) as browser:
+        for headers in ([("Sec-Fetch-Mode", mode)], [("Sec-Fetch-Mode", "navigate")] * 2):
+            answer = await browser.get("/api/auth/google/login", headers=headers)
+            assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
+            assert "set-cookie" not in answer.headers
+    assert await stored(database) == NOTHING
+
+
+async def test_who_goes_there_begins_one(database):
+    async with browser_for(auth_for(database)) as browser:
+        for headers in ({}, {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Site": "cross-site"}):
+            answer = await browser.get("/api/auth/google/login", headers=headers)
+            assert answer.status_code == 302
+    assert await stored(database) == {**NOTHING, "signins": 2}
 
 
 async def test_the_same_person_stays_one_user_whatever_the_address_says(database):

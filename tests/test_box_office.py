@@ -152,3 +152,14 @@ async def test_a_clerk_and_the_customer_at_once_stay_within_the_caps(server, cle
     )
     assert sorted({answer.status_code for answer in answers}) == [200, 409]
     assert list((await server.stored.seats(showtime)).values()) == [f"l:{bob}"] * 4
+
+
+async def test_a_blocked_owner_of_an_address_gives_way_to_nobody(server, clerk):
+    """Whoever merely claims the address is not whom the clerk means."""
+    showtime, owner = await server.showtime(), await person(server, blocked=True)
+    await person(server, email=owner["email"], email_verified=False)
+    problem(await lock_for(clerk, showtime, owner["email"], "A1"), 404, "not_found")
+    body = {"email": owner["email"], "password": "seven grey herons at dawn", "name": "Pat"}
+    problem(await server.visitor.post("/api/auth/register", json=body), 409, "email_taken")
+    rows = {"email": owner["email"], "password_hash": {"$exists": True}}
+    assert await server.stored.database["users"].count_documents(rows) == 0

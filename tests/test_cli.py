@@ -22,6 +22,7 @@ from server import binaries, cli
 from server.child_server import address_in
 from server.models import new_id
 from server.repo import mongo
+from server.serving import bind
 from server.settings import Settings
 from tests.store_processes import left_behind, running_under
 
@@ -393,6 +394,50 @@ class TestRefusals:
         line = line_of("dev", **environment)
         assert line.startswith(f"rowlock: {name}")
         assert "hush" not in line
+
+    @pytest.fixture
+    def on_loopback(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Whatever HOST says, no test is to be reached from elsewhere."""
+        monkeypatch.setattr(cli, "bind", lambda _, port: bind("127.0.0.1", port))
+
+    @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.1.2.3", "rowlock.test"])
+    def test_no_server_lets_the_network_sign_in_as_whoever_it_likes(
+        self, line_of: Callable[..., str], tmp_path: Path, host: str
+    ) -> None:
+        line = line_of("serve", HOST=host, **NOWHERE)
+        assert line.startswith("rowlock: APP_ENV: ")
+        assert f"HOST is {host}" in line
+        assert os.listdir(tmp_path / ".rowlock") == ["jwt_secret"]
+
+    @pytest.mark.parametrize(
+        "environment",
+        [
+            {"HOST": "localhost"},
+            {"HOST": "127.0.0.1"},
+            {"HOST": "0.0.0.0", "GOOGLE_CLIENT_ID": "client"},
+            {"HOST": "0.0.0.0", **PRODUCTION},
+        ],
+        ids=["by name", "by address", "a provider elsewhere", "production"],
+    )
+    def test_a_server_that_does_not_goes_on_to_its_stores(
+        self, line_of: Callable[..., str], on_loopback: None, environment: dict[str, str]
+    ) -> None:
+        assert line_of("serve", **NOWHERE, **environment).startswith("rowlock: REDIS_URL: ")
+
+    def test_the_demo_may_for_the_sake_of_containers_and_says_so(
+        self,
+        on_loopback: None,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        for name, value in {**NOWHERE, "HOST": "0.0.0.0", "PORT": "0"}.items():
+            monkeypatch.setenv(name, value)
+        assert cli.main(["dev"]) == 1
+        warning, refusal = capsys.readouterr().err.splitlines()
+        assert warning.endswith("HOST: whoever reaches 0.0.0.0 may sign in as ADMIN")
+        assert refusal.startswith("rowlock: REDIS_URL: ")
 
     @pytest.mark.parametrize("uri", ["127.0.0.1", "mongodb://u:hush@127.0.0.1:1/rowlock"])
     def test_a_mongodb_that_cannot_be_reached_is_named(

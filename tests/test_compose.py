@@ -8,6 +8,7 @@ from redis import Redis
 from server.child_server import LOOPBACK, ChildServer
 from server.embedded import EmbeddedMongo, EmbeddedValkey
 from server.repo.mongo import ensure_replica_set
+from server.settings import Settings
 
 COMPOSE = yaml.safe_load((Path(__file__).parent.parent / "docker-compose.yml").read_text())
 
@@ -58,6 +59,15 @@ def test_the_app_is_given_its_stores_and_nothing_secret() -> None:
     assert given["REDIS_URL"].startswith("redis://redis:")
     assert given["MONGO_URI"].startswith("mongodb://mongo:")
     assert set(given) == {"HOST", "PORT", "DATA_DIR", "REDIS_URL", "MONGO_URI"}
+
+
+def test_the_app_listens_beyond_loopback_as_the_demo_alone() -> None:
+    """`serve` refuses to: in development anybody signs in as whoever they like."""
+    app = COMPOSE["services"]["app"]
+    assert app["environment"]["HOST"] == "0.0.0.0"
+    assert app["command"] == ["dev"]
+    open_to_all = Settings(_env_file=None, host="0.0.0.0")  # type: ignore[call-arg]
+    assert open_to_all.lets_the_network_in_as_anybody
 
 
 async def test_the_flags_of_redis_are_understood_and_keep_the_data(

@@ -59,9 +59,9 @@ class House(TimedStore):
         assert refusal.value.code == "rate_limited"
         return refusal.value.retry_after
 
-    def release(self, user: str) -> None:
+    def release(self, user: str, *seats: str) -> None:
         self.number += 1
-        self.answer(self.seats.release(SHOWTIME, user, [], "req"))
+        self.answer(self.seats.release(SHOWTIME, user, seats, "req"))
 
     def wait(self, milliseconds: int, *, sweep: bool = True) -> None:
         """Let time pass, and the sweeper come."""
@@ -91,6 +91,14 @@ class House(TimedStore):
             claim = Claim(booking, user, [seat], True, checkout[0])
             self.answer(self.claims.claim(SHOWTIME, claim))
         return booking
+
+    def give_back(self, who: str, booking: str, *, whole: bool) -> None:
+        """Cancel the confirmed booking, or just its seat A1."""
+        if whole:
+            end = self.claims.release(SHOWTIME, booking, ["A1"], reason="cancelled", actor_id=who)
+        else:
+            end = self.claims.give_back(SHOWTIME, booking, ["A1"], actor_id=who)
+        assert self.answer(end) == ["A1"]
 
 
 @pytest.fixture
@@ -189,13 +197,51 @@ def test_seats_in_a_lock_and_in_a_booking_count_once(house: House) -> None:
     assert house.refused("ann") == 30
 
 
-def test_who_buys_starts_anew(house: House) -> None:
-    house.lapse("ann", 3)
+def test_what_is_bought_was_not_held_for_nothing(house: House) -> None:
+    for seat in ("A1", "A2", "A3", "A4"):
+        house.lock("ann", seat)
+        house.wait(TTL_MS - 1)
+        house.book("ann", seat, paid=True)
+    house.lock("ann", "A5")
+
+
+def test_a_purchase_does_not_make_good_what_was_held_before(house: House) -> None:
+    house.lapse("ann", 2)
     house.wait(house.refused("ann") * 1000)
     house.lock("ann", "A1")
     house.book("ann", "A1", paid=True)
-    house.lapse("ann", 2, seat="A2")
-    assert house.refused("ann", "A2") == 30
+    house.wait(30_000)
+    house.lapse("ann", seat="A2")
+    assert house.refused("ann", "A2") == 60
+
+
+def test_who_buys_one_of_ten_has_held_nine_for_nothing(house: House) -> None:
+    for n in range(2):
+        house.lock("ann", f"A{n}", "B1")
+        house.wait(TTL_MS - 1)
+        house.book("ann", f"A{n}", paid=True)
+        house.wait(1)
+    assert house.refused("ann", "B1") == 30
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_giving_back_what_was_bought_is_as_good_as_a_lapse(house: House, whole: bool) -> None:
+    """Nine of ten seats are let go just before one is bought."""
+    for held in (TTL_MS - 1, TTL_MS - 1, 10):
+        house.lock("ann", "A1", "A2", "A3")
+        house.wait(held)
+        house.release("ann", "A2", "A3")
+        house.give_back("ann", house.book("ann", "A1", paid=True), whole=whole)
+    assert house.refused("ann") == 30
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_what_the_house_takes_back_was_bought_all_the_same(house: House, whole: bool) -> None:
+    for _ in range(4):
+        house.lock("ann", "A1")
+        house.wait(TTL_MS - 1)
+        house.give_back("boss", house.book("ann", "A1", paid=True), whole=whole)
+    house.lock("ann")
 
 
 def test_an_hour_away_is_forgiven(house: House) -> None:

@@ -22,7 +22,7 @@ from tests.processes import REPOSITORY, WHOLE, RowlockProcess, servers, start
 from tests.sale import hall, plan
 from tests.stored import stores
 
-pytestmark = [pytest.mark.slow, pytest.mark.alone]
+pytestmark = pytest.mark.slow
 
 KEYS, AT_ONCE = (50, 200) if WHOLE else (10, 60)
 MUTATIONS = 50
@@ -51,6 +51,7 @@ async def storm(ask: Callable[[], Awaitable[Ack | None]]) -> Ack:
     return told[0]
 
 
+@pytest.mark.alone
 async def test_hundreds_of_requests_with_one_key_have_one_effect(
     tmp_path: Path,
     valkey: EmbeddedValkey,

@@ -1,6 +1,7 @@
 """/openapi.json tells of every route, as it is; /docs shows it without a network."""
 
 import json
+import re
 from collections import Counter
 
 import jsonschema_rs
@@ -174,8 +175,32 @@ async def test_answers_are_what_it_says(server):
     for name, answer in pairs.items():
         validator = jsonschema_rs.validator_for(schema_named(told, name))
         validator.validate(answer.json())
-        if isinstance(answer.json(), dict):
-            assert not validator.is_valid(answer.json() | {"more": 1}), "a check that cannot fail"
+        assert not validator.is_valid(answer.json() | {"more": 1}), "a check that cannot fail"
+
+
+async def test_the_examples_of_limits_are_what_is_answered(server):
+    headers = (await server.visitor.get("/openapi.json")).json()["components"]["headers"]
+    answer = await server.visitor.get("/api/movies")
+    for name in ("RateLimit", "RateLimit-Policy"):
+        (example,) = headers[name]["schema"]["examples"]
+        assert re.sub(r"\d+", "1", example) == re.sub(r"\d+", "1", answer.headers[name])
+
+
+async def test_an_access_token_is_said_to_come_from_each_route_that_gives_one(told):
+    said = told["components"]["securitySchemes"]["accessToken"]["description"]
+    for path, item in told["paths"].items():
+        for operation in item.values():
+            if "access_token" in properties_of(told, operation):
+                assert f"`POST {path}`" in said
+
+
+def properties_of(told, operation):
+    """The members of what an operation answers when all is well."""
+    for status, answer in operation["responses"].items():
+        schema = answer.get("content", {}).get("application/json", {}).get("schema", {})
+        if status.startswith("2") and "$ref" in schema:
+            return told["components"]["schemas"][schema["$ref"].rpartition("/")[2]]["properties"]
+    return {}
 
 
 async def test_the_page_needs_no_other_place(server):

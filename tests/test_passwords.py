@@ -234,6 +234,12 @@ def test_what_is_known_of_the_owner_is_no_password(password):
     assert reason(password) in ("personal", "common")
 
 
+@pytest.mark.parametrize("name", ["Eve", "Bob", "Ada"])
+def test_a_name_of_three_letters_is_one_as_well(name):
+    again = " ".join([name.lower()] * 4)
+    assert reason(again, (f"{name}@example.com", name)) == "personal"
+
+
 def test_the_same_is_taken_from_somebody_else():
     refuse_weak("lovelace-turing-ada", ("grace@example.com", "Grace Hopper"))
     assert reason("lovelace-ada") == "personal"

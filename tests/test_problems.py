@@ -103,6 +103,7 @@ IN_THE_CONTRACT = {
         "idempotency_in_progress",
         "showtime_closed",
         "email_taken",
+        "email_unverified",
         "no_password",
         "last_admin",
     },

@@ -13,7 +13,7 @@ from tests.buyers import Habits
 from tests.processes import Mutant, mutated
 from tests.sale import opened
 
-pytestmark = [pytest.mark.slow, pytest.mark.alone]
+pytestmark = pytest.mark.slow
 
 LOCK = "lua/lock_seats.lua"
 ANNOUNCE = "lua/includes/announce.lua"
@@ -103,6 +103,7 @@ MUTANTS = {
 }
 
 
+@pytest.mark.alone
 async def test_no_seat_ever_has_two_owners(
     tmp_path: Path, database: Database, valkey_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

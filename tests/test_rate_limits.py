@@ -7,9 +7,11 @@ from pathlib import Path
 
 import httpx
 import pytest
+from starlette.requests import HTTPConnection
+from websockets.asyncio.client import connect as connect_socket
 
-from server.addresses import LENIENCE
-from server.api.rate_limits import class_of
+from server.addresses import LENIENCE, UNKNOWN, client_address, client_home, client_site
+from server.api.rate_limits import RateLimiting, class_of
 from server.embedded import EmbeddedMongo, EmbeddedValkey
 from server.errors import RateLimited, StoreUnavailable
 from server.rate_limits import CLASSES, Limit, RateLimits, RouteClass
@@ -167,7 +169,7 @@ async def test_a_store_that_hangs_holds_a_reader_up_only_once(redis: Redis) -> N
 
 def test_every_class_that_sells_or_signs_in_is_closed() -> None:
     closed = {name for name, rules in CLASSES.items() if rules.closed}
-    assert closed == {"sign_in", "password", "lock", "pay"}
+    assert closed == {"sign_in", "password", "lock", "pay", "house"}
 
 
 @pytest.mark.parametrize(
@@ -183,6 +185,9 @@ def test_every_class_that_sells_or_signs_in_is_closed() -> None:
         ("DELETE /api/bookings/bk_1", "pay"),
         ("GET /api/auth/google/login", "sign_in"),
         ("GET /api/auth/google/callback", "sign_in"),
+        ("HEAD /api/auth/google/callback", "sign_in"),
+        ("HEAD /api/auth/google/login", "sign_in"),
+        ("OPTIONS /api/auth/login", "sign_in"),
         ("POST /api/auth/login", "sign_in"),
         ("POST /api/auth/register", "sign_in"),
         ("POST /api/auth/password", "sign_in"),
@@ -190,6 +195,11 @@ def test_every_class_that_sells_or_signs_in_is_closed() -> None:
         ("GET /api/auth/sessions", "read"),
         ("GET /api/admin/bookings", "admin"),
         ("PATCH /api/admin/users/usr_1", "admin"),
+        ("GET /api/admin/showtimes/sho_1/seats", "admin"),
+        ("POST /api/admin/showtimes", "admin"),
+        ("POST /api/admin/showtimes/sho_1/seats/lock", "house"),
+        ("POST /api/admin/showtimes/sho_1/cancel", "house"),
+        ("POST /api/admin/bookings/bk_1/cancel", "house"),
         ("POST /api/payments/stripe/webhook", None),
         ("GET /", None),
         ("GET /health", None),
@@ -197,6 +207,25 @@ def test_every_class_that_sells_or_signs_in_is_closed() -> None:
 )
 def test_a_route_has_its_class(asked: str, name: str | None) -> None:
     assert class_of(*asked.split()) == name
+
+
+@pytest.mark.parametrize(
+    ("address", "network", "home", "site"),
+    [
+        ("192.0.2.7", "192.0.2.7", "192.0.2.7", ""),
+        ("::ffff:192.0.2.7", "192.0.2.7", "192.0.2.7", ""),
+        ("2001:db8:1:2345::9", "2001:db8:1:2345::/64", "2001:db8:1:2300::/56", "2001:db8:1::/48"),
+        ("", UNKNOWN, UNKNOWN, ""),
+        ("a unix socket", UNKNOWN, UNKNOWN, ""),
+    ],
+)
+def test_what_an_address_is_counted_as(address: str, network: str, home: str, site: str) -> None:
+    caller = HTTPConnection({"type": "http", "client": (address, 0), "headers": []})
+    assert (client_address(caller), client_home(caller), client_site(caller)) == (
+        network,
+        home,
+        site,
+    )
 
 
 @pytest.mark.parametrize("name", ["*", "proxy.example", "10.0.0.1/8"])
@@ -217,6 +246,11 @@ direct = served("direct")
 
 def via(*addresses: str) -> dict[str, str]:
     return {"X-Forwarded-For": ", ".join(addresses)}
+
+
+def sent_home(answer: httpx.Response, reason: str) -> None:
+    assert (answer.status_code, answer.headers["location"]) == (303, f"/?auth_error={reason}")
+    assert int(answer.headers["Retry-After"]) >= 1
 
 
 def told(answer: httpx.Response) -> tuple[str, int, int]:
@@ -262,14 +296,79 @@ async def test_an_address_may_try_to_sign_in_so_often(server: Running) -> None:
     limit = CLASSES["sign_in"].address
     assert limit
 
-    async def try_it(address: str) -> int:
-        answer = await server.visitor.get("/api/auth/google/login", headers=via(address))
-        return answer.status_code
+    async def try_it(address: str) -> httpx.Response:
+        return await server.visitor.get("/api/auth/google/login", headers=via(address))
 
-    codes = [await try_it("203.0.113.3") for _ in range(limit.burst + 20)]
-    assert codes[: limit.burst] == [302] * limit.burst
-    assert 429 in codes
-    assert await try_it("203.0.113.4") == 302
+    answers = [await try_it("203.0.113.3") for _ in range(limit.burst + 20)]
+    assert [answer.status_code for answer in answers[: limit.burst]] == [302] * limit.burst
+    refused = [answer for answer in answers if answer.status_code != 302]
+    assert refused
+    for answer in refused:
+        sent_home(answer, "too_often")
+        assert told(answer)[2] == 0
+    assert (await try_it("203.0.113.4")).status_code == 302
+
+
+@IN_MODULE_LOOP
+async def test_who_comes_back_too_often_is_sent_home(server: Running) -> None:
+    limit, headers = CLASSES["sign_in"].address, via("203.0.113.30")
+    assert limit
+    back = "/api/auth/google/callback?state=none"
+    calls = [server.visitor.get(back, headers=headers) for _ in range(limit.burst + 20)]
+    places = {answer.headers["location"] for answer in await asyncio.gather(*calls)}
+    assert places == {"/?auth_error=state_invalid", "/?auth_error=too_often"}
+
+
+@IN_MODULE_LOOP
+@pytest.mark.parametrize("way", ["login", "callback"])
+async def test_no_sign_in_moves_on_by_head(server: Running, way: str) -> None:
+    before = await server.stored.database.outbox.count_documents({})
+    answer = await server.visitor.head(f"/api/auth/google/{way}", headers=via("203.0.113.31"))
+    assert (answer.status_code, answer.headers["allow"]) == (405, "GET")
+    assert told(answer)[0] == "sign_in"
+    assert await server.stored.database.outbox.count_documents({}) == before
+
+
+@IN_MODULE_LOOP
+async def test_who_has_no_address_shares_one_with_all_who_have_none(server: Running) -> None:
+    seen = []
+    for nobody in ("unknown", "_hidden", "not an address"):
+        answer = await server.visitor.get("/api/auth/google/login", headers=via(nobody))
+        seen.append(told(answer)[2])
+    assert seen[0] > seen[-1]
+
+
+@IN_MODULE_LOOP
+async def test_a_site_with_many_networks_has_a_limit_too(server: Running) -> None:
+    limit = CLASSES["sign_in"].site
+    assert limit
+    calls = [
+        server.visitor.get("/api/auth/google/login", headers=via(f"2001:db8:7:{n:x}::1"))
+        for n in range(limit.burst + 60)
+    ]
+    answers = await asyncio.gather(*calls)
+    assert {answer.status_code for answer in answers} == {302, 303}
+    other = await server.visitor.get("/api/auth/google/login", headers=via("2001:db8:8::1"))
+    assert other.status_code == 302
+
+
+@IN_MODULE_LOOP
+async def test_who_opens_sockets_too_often_is_told_to_try_later(
+    server: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = {**CLASSES, "read": RouteClass(address=Limit(5, 0.01))}
+    [limits] = [m.kwargs["limits"] for m in server.app.user_middleware if m.cls is RateLimiting]
+    monkeypatch.setattr(limits, "_classes", few)
+    url = f"{server.url.replace('http', 'ws')}/api/showtimes/none/live"
+
+    async def code(address: str) -> int | None:
+        async with connect_socket(url, additional_headers=via(address)) as socket:
+            await socket.wait_closed()
+            return socket.close_code
+
+    assert [await code("203.0.113.40") for _ in range(7)] == [4404] * 5 + [1013] * 2
+    assert await code("203.0.113.41") == 4404
+    assert (await server.visitor.get("/api/movies", headers=via("203.0.113.40"))).status_code == 429
 
 
 @IN_MODULE_LOOP
@@ -324,10 +423,14 @@ async def test_without_redis_people_read_and_neither_lock_nor_sign_in(
         for refused in (
             await lock(server.bob, showtime, "A2"),
             await pay(server.bob, "bk_none"),
-            await server.visitor.get("/api/auth/google/login", headers=headers),
+            await server.ada.post(f"/api/admin/showtimes/{showtime}/cancel", json={"why": "-"}),
         ):
             problem(refused, 503, "store_unavailable")
             assert refused.headers["Retry-After"]
+        asked = await server.visitor.get("/api/auth/google/login", headers=headers)
+        sent_home(asked, "store_unavailable")
+        back = await server.visitor.get("/api/auth/google/callback", headers=headers)
+        assert back.headers["location"] == "/?auth_error=state_invalid"  # it is read all the same
 
 
 @IN_MODULE_LOOP

@@ -25,7 +25,7 @@ from tests.seat_machine import SeatMachine
 from tests.seat_model import ModelSeats
 from tests.timed_store import TimedStore, timed_scripts
 
-pytestmark = [pytest.mark.slow, pytest.mark.alone]
+pytestmark = pytest.mark.slow
 
 DEEP = os.environ.get("ROWLOCK_DEEP") == "1"
 LIVES = 2_000 if DEEP else 150
@@ -116,8 +116,22 @@ BUGS = {
     "a booking that is not paid costs nothing": Mutant(
         "lua/release_booking.lua", "if user then spend_time", "if false then spend_time"
     ),
-    "a booking that is paid makes nothing good": Mutant(
-        "lua/book_seats.lua", "redis.call('HDEL', conduct_key, 'u:' .. user)", ""
+    "a booking that is paid makes all time good": Mutant(
+        "lua/book_seats.lua",
+        "set_aside(conduct_key, locks_key, user, booking, record, time)",
+        "redis.call('HDEL', conduct_key, 'u:' .. user)",
+    ),
+    "who buys a part has held nothing": Mutant(
+        "lua/includes/set_aside.lua", "if lock or others or not", "if not"
+    ),
+    "who gives back what they bought has held nothing": Mutant(
+        "lua/release_booking.lua", "count_after_all(conduct_key, booking, actor)", ""
+    ),
+    "who gives back a seat that they bought has held nothing": Mutant(
+        "lua/return_seats.lua", "count_after_all(conduct_key, booking, actor)", ""
+    ),
+    "what the house takes back was held for nothing": Mutant(
+        "lua/includes/count_after_all.lua", "if user ~= actor then", "if not user then"
     ),
     "time is counted twice": Mutant(
         "lua/includes/spend_time.lua",

@@ -73,6 +73,24 @@ async def test_the_list_tells_where_and_since_when(browsers):
         assert len(each) == 7
 
 
+async def test_the_list_comes_in_pages(server, browsers):
+    laptop, _ = browsers
+    person = await user_id(laptop)
+    row = await server.stored.database["sessions"].find_one({"user_id": person})
+    more = [{**row, "_id": f"{person}{n}", "token_hash": str(n)} for n in range(5)]
+    await server.stored.database["sessions"].insert_many(more)
+    seen, cursor, sizes = [], {}, []
+    while cursor is not None and len(sizes) < 5:
+        body = (await laptop.get(SESSIONS, params={"limit": 3, **cursor})).json()
+        seen += body["items"]
+        sizes.append(len(body["items"]))
+        cursor = {"cursor": body["next_cursor"]} if body["next_cursor"] else None
+    assert sizes == [3, 3, 1]
+    assert [each["id"] for each in seen] == [each["id"] for each in await sessions_of(laptop)]
+    for bad in ({"limit": 0}, {"limit": "x"}, {"surprise": 1}, {"cursor": "nonsense"}):
+        problem(await laptop.get(SESSIONS, params=bad), 422, "invalid_request")
+
+
 async def test_the_list_opens_no_session(server, browsers):
     laptop, _ = browsers
     family, _, secret = laptop.cookies["rowlock_refresh"].partition(".")

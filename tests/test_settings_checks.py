@@ -127,3 +127,40 @@ def test_stores_without_a_password_are_named_and_taken(environment: pytest.Monke
     here = {"MONGO_URI": "mongodb://127.0.0.1:1", "REDIS_URL": "redis://localhost"}
     assert doubts(started(environment, "production", here)) == []
     assert doubts(started(environment, "development", bare)) == []
+
+
+@pytest.mark.parametrize("app_env", ["development", "production"])
+@pytest.mark.parametrize(
+    "origins",
+    [
+        *("*", "https://*.shop.example", "shop.example", "null", "ftp://shop.example"),
+        *("https://shop.example/", "https://shop.example/page", "https://shop.example?x"),
+        *("https://u:hush@shop.example", "https://Shop.example", "https://shop.example:"),
+        *(
+            "https://shop.example:0",
+            "https://shop.example:65536",
+            "https://",
+            "https://a b.example",
+        ),
+        "https://shop.example,*",
+    ],
+)
+def test_an_origin_that_is_none_stops_the_start(
+    environment: pytest.MonkeyPatch, app_env: str, origins: str
+) -> None:
+    with pytest.raises(
+        SettingsError, match=r"\ACORS_ORIGINS: needs scheme://host[^\n]+\Z"
+    ) as caught:
+        started(environment, app_env, {"CORS_ORIGINS": origins})
+    assert "hush" not in str(caught.value)
+
+
+def test_origins_in_the_clear_are_for_those_who_are_in_the_clear(
+    environment: pytest.MonkeyPatch,
+) -> None:
+    mixed = {"CORS_ORIGINS": "https://shop.example, http://[::1]:3000"}
+    with pytest.raises(SettingsError, match=r"\ACORS_ORIGINS: needs https://[^\n]+\Z"):
+        started(environment, "staging", mixed)
+    clear = mixed | {"PUBLIC_URL": "http://localhost:8000"}
+    origins = started(environment, "staging", clear).cors_origins
+    assert origins == ("https://shop.example", "http://[::1]:3000")

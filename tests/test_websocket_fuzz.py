@@ -53,10 +53,12 @@ class Stage:
         return raw
 
     async def farewell(self, *frames: bytes) -> int:
-        """Send frames and return the code that the server closes with."""
+        """Send frames and return the code that the server closes with.
+
+        All at once: what comes after its farewell would take that away again (RST).
+        """
         raw = await self.open()
-        for each in frames:
-            await raw.send(each)
+        await raw.send(b"".join(frames))
         code = close_code(await raw.rest())
         raw.leave(reset=False)
         return code

@@ -24,11 +24,12 @@ from tests.seat_stores import SHOWTIME
 from tests.seat_stores import opened as opened_stores
 from tests.stored import stores
 
-pytestmark = [pytest.mark.slow, pytest.mark.alone]
+pytestmark = pytest.mark.slow
 
 WIPES = 5
 
 
+@pytest.mark.alone
 async def test_a_store_lost_in_the_middle_of_a_sale(
     tmp_path: Path, database: Database, valkey_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

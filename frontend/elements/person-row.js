@@ -7,7 +7,7 @@ import { h } from "../view.js";
  * `note`: what was refused; `ask`, `keep` and `change` are what can be done.
  */
 export function personRow(person, { isMe, asked, note, ...todo }) {
-  const { id, name, email, role, blocked } = person;
+  const { id, name, email, email_verified: verified, role, blocked } = person;
   return h(
     "li",
     { class: "person", "data-key": id, "data-person": id, "data-blocked": String(blocked) },
@@ -21,7 +21,12 @@ export function personRow(person, { isMe, asked, note, ...todo }) {
         isMe && h("span", { class: "tag", "data-outcome": "ok" }, "You"),
         blocked && h("span", { class: "tag", "data-tone": "bad" }, "Blocked"),
       ),
-      h("p", { class: "mail" }, email),
+      h(
+        "p",
+        { class: "mail" },
+        email,
+        verified === false && h("span", { class: "tag" }, "Not verified"),
+      ),
       h("p", { class: "quiet" }, ...story(person)),
     ),
     h(

@@ -8,14 +8,15 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from server.api.problems import request_id_of
+from server.api.rate_limits import counted_address
 from server.api.requests import parse
-from server.auth.accounts import Accounts, Visit
+from server.auth.accounts import Accounts, Entry, Visit
 from server.auth.cookies import Cookie
 from server.auth.devices import MARK_TTL
 from server.auth.guards import Guards
 from server.auth.origins import Origins
 from server.auth.password_rules import MAX_LENGTH
-from server.auth.sessions import Grant
+from server.auth.refresh_cookie import refresh_cookie
 from server.models import Identity, Model
 
 _LABEL = "[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
@@ -66,7 +67,7 @@ class AccountRoutes:
     def __init__(self, accounts: Accounts, guards: Guards, origins: Origins) -> None:
         self._accounts = accounts
         self._guards = guards
-        self._refresh = Cookie("rowlock_refresh", "/api/auth", "strict", origins)
+        self._refresh = refresh_cookie(origins)
         self._device = Cookie("rowlock_device", "/api/auth", "strict", origins)
 
     @property
@@ -83,14 +84,14 @@ class AccountRoutes:
         body = await parse(request, Registration)
         visit, email = self._visit(request), body.email.lower()
         password = body.password.get_secret_value()
-        grant = await self._accounts.register(email, password, body.name, visit)
-        return self._signed_in(request, visit, grant, 201)
+        entry = await self._accounts.register(email, password, body.name, visit)
+        return self._signed_in(request, entry, 201)
 
     async def login(self, request: Request) -> Response:
         body = await parse(request, Login)
         visit, email = self._visit(request), body.email.lower()
-        grant = await self._accounts.sign_in(email, body.password.get_secret_value(), visit)
-        return self._signed_in(request, visit, grant, 200)
+        entry = await self._accounts.sign_in(email, body.password.get_secret_value(), visit)
+        return self._signed_in(request, entry, 200)
 
     async def change_password(self, request: Request, identity: Identity) -> Response:
         body = await parse(request, PasswordChange)
@@ -116,11 +117,13 @@ class AccountRoutes:
             device_mark=self._device.read(request),
             user_agent=request.headers.get("user-agent", ""),
             request_id=request_id_of(request),
+            address=counted_address(request),
+            refresh_token=self._refresh.read(request),
         )
 
-    def _signed_in(self, request: Request, visit: Visit, grant: Grant, status: int) -> Response:
+    def _signed_in(self, request: Request, entry: Entry, status: int) -> Response:
+        grant = entry.grant
         response = JSONResponse(grant.as_json(), status)
-        mark = self._accounts.device_mark(grant.user.email, visit)
         self._refresh.set(request, response, grant.refresh_token, grant.refresh_expires_in)
-        self._device.set(request, response, mark, MARK_TTL)
+        self._device.set(request, response, entry.device_mark, MARK_TTL)
         return response

@@ -10,14 +10,14 @@ from starlette.routing import Route
 from server.api.admin_users import NamedUser
 from server.api.bookings import booking_json
 from server.api.pages import Cursor, PageQuery, page
-from server.api.problems import request_id_of
+from server.api.problems import caller_of
 from server.api.requests import query
 from server.api.showtimes import CalendarDate
 from server.api.spreadsheets import Cell, spreadsheet, wants_csv
 from server.auth.guards import Guards
 from server.booking import BookingStatus
 from server.booking_lists import BookingFilter, BookingLists, Listed
-from server.models import Caller, Id, Identity, from_ms, rfc3339, to_ms
+from server.models import Id, Identity, from_ms, rfc3339, to_ms
 from server.showtimes import ShowtimeFilter
 
 COLUMNS = (
@@ -52,7 +52,7 @@ class AdminBookingRoutes:
         showtimes = ShowtimeFilter(asked.movie, asked.cinema, day=asked.date)
         wanted = BookingFilter(showtimes, asked.user, asked.status)
         if wants_csv(request.headers.get("accept", "")):
-            caller = Caller(identity.user_id, request_id_of(request))
+            caller = caller_of(request, identity)
             batches = await self._bookings.export(caller, wanted)
             return spreadsheet("bookings", COLUMNS, batches, _cells)
         before = (from_ms(asked.cursor[0]), asked.cursor[1]) if asked.cursor else None

@@ -2,7 +2,8 @@
 
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, StringConstraints
+from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic.json_schema import SkipJsonSchema
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -18,10 +19,18 @@ from server.models import Caller, Id, Identity, Model, Role, from_ms, rfc3339, t
 
 _MAIL = r"[^@\s\x00-\x1f\x7f]{1,128}@[^@\s\x00-\x1f\x7f]{1,255}"
 
-Mail = Annotated[str, StringConstraints(pattern=f"^{_MAIL}$")]
+Mail = Annotated[
+    str,
+    StringConstraints(pattern=f"^{_MAIL}$"),
+    Field(description="A whole mail address, in any case.", examples=["ada@example.com"]),
+]
 """What might be a mail address."""
 
-NamedUser = Annotated[str, StringConstraints(pattern=f"^([A-Za-z0-9_-]{{1,64}}|{_MAIL})$")]
+NamedUser = Annotated[
+    str,
+    StringConstraints(pattern=f"^([A-Za-z0-9_-]{{1,64}}|{_MAIL})$"),
+    Field(description="A person, by id or by mail address.", examples=["ada@example.com"]),
+]
 """A person by id or by mail address."""
 
 
@@ -38,11 +47,21 @@ def _something(value: object) -> object:
     return value
 
 
+def _no_default(schema: dict[str, Any]) -> None:
+    schema.pop("default", None)
+
+
+_MAY_LACK: Any = Field(json_schema_extra=_no_default)
+"""Of a member that may be left out, and is never null."""
+
+
 class UserPatch(Model):
     """At least one of the two."""
 
-    role: Annotated[Role | None, BeforeValidator(_something)] = None
-    blocked: Annotated[bool | None, BeforeValidator(_something)] = None
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1})
+
+    role: Annotated[Role | SkipJsonSchema[None], BeforeValidator(_something), _MAY_LACK] = None
+    blocked: Annotated[bool | SkipJsonSchema[None], BeforeValidator(_something), _MAY_LACK] = None
 
 
 class AdminUserRoutes:
@@ -83,6 +102,7 @@ def _user_json(record: UserRecord) -> dict[str, Any]:
     return {
         **record.user.as_json(),
         "blocked": record.user.blocked,
+        "email_verified": record.email_verified,
         "providers": record.providers,
         "created_at": rfc3339(record.created_at),
         "signed_in_at": rfc3339(record.signed_in_at),

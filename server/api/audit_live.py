@@ -126,10 +126,13 @@ class AuditLiveRoutes:
         ticket = await _ticket(websocket)
         try:
             async with asyncio.timeout(_STORE_SECONDS):
+                after = websocket.query_params.get("after")
                 # Before anything else: what happens from here on counts as new.
-                place = await self._tail.place(websocket.query_params.get("after"))
+                end = None if after else await self._tail.place(None)
                 identity = await self._tickets.redeem(ticket)
                 await self._insist_on_admin(identity)
+                # Not for strangers: they would learn which entries there are.
+                place = await self._tail.place(after) if after else end
         except Unauthenticated as refusal:
             raise Goodbye(REFUSED, refusal.detail) from None
         except self._no_answer:

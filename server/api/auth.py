@@ -1,5 +1,6 @@
 """/api/auth/*: sign-in with a provider, refresh, sign-out, tickets."""
 
+from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 from pydantic import StringConstraints
@@ -10,15 +11,16 @@ from starlette.routing import Route
 
 from server.api.problems import request_id_of
 from server.api.requests import query
-from server.auth.cookies import Cookie
 from server.auth.guards import Guards
 from server.auth.journey import Departed, Departure, Return
 from server.auth.origins import Origins
+from server.auth.refresh_cookie import leaving_cookie, refresh_cookie
 from server.auth.refusals import SignInFailed
-from server.auth.sessions import Sessions
+from server.auth.sessions import Sessions, family_of
 from server.auth.signin import CALLBACK_PATH, TRANSACTION_TTL, SignIn
 from server.auth.signin_cookies import SignInCookies
 from server.auth.tickets import TICKET_TTL, Tickets
+from server.errors import Forbidden
 from server.models import Identity, Model
 
 
@@ -28,8 +30,7 @@ class LoginQuery(Model):
 
 
 class AuthRoutes:
-    """The cookie `rowlock_refresh` is only ever sent by our own page, so it is Strict; all tabs of
-    a browser share it. Those of sign-ins under way are another matter: `SignInCookies`."""
+    """Sign-in with a provider, and what a session lives by."""
 
     def __init__(
         self,
@@ -44,15 +45,16 @@ class AuthRoutes:
         self._tickets = tickets
         self._guards = guards
         self._origins = origins
-        self._refresh = Cookie("rowlock_refresh", "/api/auth", "strict", origins)
+        self._refresh = refresh_cookie(origins)
+        self._leaving = leaving_cookie(origins)
         self._under_way = SignInCookies(origins)
 
     @property
     def routes(self) -> list[Route]:
         signed_in = self._guards.signed_in
         return [
-            Route("/api/auth/google/login", self.login, methods=["GET"]),
-            Route(CALLBACK_PATH, self.callback, methods=["GET"]),
+            _get_alone("/api/auth/google/login", self.login),
+            _get_alone(CALLBACK_PATH, self.callback),
             Route("/api/auth/link", signed_in(self.link), methods=["POST"]),
             Route("/api/auth/refresh", self.refresh, methods=["POST"]),
             Route("/api/auth/logout", self.logout, methods=["POST"]),
@@ -60,7 +62,9 @@ class AuthRoutes:
         ]
 
     async def login(self, request: Request) -> Response:
-        """Send the browser to the provider."""
+        """Send the browser to the provider. Raises Forbidden when it does not go there itself."""
+        if not _is_navigation(request):
+            raise Forbidden("A sign-in begins by going there.")
         asked = query(request, LoginQuery)
         departure = Departure(self._seen_as(request), asked.next, asked.login_hint)
         try:
@@ -69,6 +73,9 @@ class AuthRoutes:
             return RedirectResponse(failure.location, 303)
         response = RedirectResponse(departed.url, 302)
         self._bind(request, response, departed)
+        if family := family_of(self._refresh.read(request)):
+            max_age = int(TRANSACTION_TTL.total_seconds())
+            self._leaving.set(request, response, family, max_age)
         return response
 
     async def link(self, request: Request, identity: Identity) -> Response:
@@ -104,6 +111,7 @@ class AuthRoutes:
             return RedirectResponse(failure.location, 303)
         response = RedirectResponse(arrival.next_path, 303)
         if grant := arrival.grant:
+            await self._leave(request, response)
             self._refresh.set(request, response, grant.refresh_token, grant.refresh_expires_in)
         return response
 
@@ -132,6 +140,13 @@ class AuthRoutes:
         ticket = await self._tickets.issue(identity)
         return JSONResponse({"ticket": ticket, "expires_in": TICKET_TTL})
 
+    async def _leave(self, request: Request, response: Response) -> None:
+        """End the session that this browser had before it signed in."""
+        for left in {family_of(self._refresh.read(request)), self._leaving.read(request)} - {""}:
+            await self._sessions.replace(left, request_id_of(request))
+        if self._leaving.read(request):
+            self._leaving.clear(request, response)
+
     def _seen_as(self, request: Request) -> str:
         return self._origins.seen_as(request.url.scheme, request.headers.get("host", ""))
 
@@ -139,3 +154,17 @@ class AuthRoutes:
         """Let this browser alone come back from the provider with this state."""
         max_age = int(TRANSACTION_TTL.total_seconds())
         self._under_way.set(request, response, departed.state, departed.secret, max_age)
+
+
+def _is_navigation(request: Request) -> bool:
+    """Say whether the browser leaves its page for this, or does not say (then it is an old one, or
+    none). An image in a page of another site does not, and would drop sign-ins under way."""
+    modes = request.headers.getlist("sec-fetch-mode")
+    return modes in ([], ["navigate"])
+
+
+def _get_alone(path: str, endpoint: Callable[[Request], Awaitable[Response]]) -> Route:
+    """Return a route without HEAD, which Starlette adds to GET: these two change things."""
+    route = Route(path, endpoint, methods=["GET"])
+    route.methods = {"GET"}
+    return route

@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from server.api.pages import Cursor, PageQuery, page
-from server.api.problems import render, request_id_of
+from server.api.problems import caller_of, render, request_id_of
 from server.api.rate_limits import counted_address
 from server.api.requests import parse, path_id, query
 from server.api.seats import Seats
@@ -79,7 +79,7 @@ class BookingRoutes:
         key = key_of(request.headers.get("idempotency-key"))
         body = await parse(request, PaymentRequest)
         booking_id = path_id(request, "id")
-        caller = Caller(identity.user_id, request_id_of(request))
+        caller = caller_of(request, identity)
 
         async def work() -> Answer:
             booking = await self._saga.pay(caller, booking_id, body.payment_method, key)
@@ -88,7 +88,7 @@ class BookingRoutes:
         return await self._once(request, caller, "pay", key, body, work)
 
     async def show(self, request: Request, identity: Identity) -> Response:
-        caller = Caller(identity.user_id, request_id_of(request))
+        caller = caller_of(request, identity)
         return JSONResponse(
             await self._answer(await self._saga.get(caller, path_id(request, "id")))
         )
@@ -96,7 +96,7 @@ class BookingRoutes:
     async def list_mine(self, request: Request, identity: Identity) -> Response:
         asked = query(request, BookingQuery)
         before = (from_ms(asked.cursor[0]), asked.cursor[1]) if asked.cursor else None
-        caller = Caller(identity.user_id, request_id_of(request))
+        caller = caller_of(request, identity)
         found = await self._saga.list(caller, asked.status, before, asked.limit + 1)
         return page(
             found,

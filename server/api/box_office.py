@@ -5,12 +5,12 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from server.api.admin_users import NamedUser
-from server.api.problems import request_id_of
+from server.api.problems import caller_of
 from server.api.requests import parse, path_id
 from server.api.seats import Seats, lock_json
 from server.auth.guards import Guards
 from server.auth.people import People
-from server.models import Caller, Identity, Model
+from server.models import Identity, Model
 from server.seats import SeatLocks
 
 
@@ -36,6 +36,6 @@ class BoxOfficeRoutes:
         body = await parse(request, CounterLockRequest)
         showtime_id = path_id(request, "showtime_id")
         customer = await self._people.customer(body.customer)
-        clerk = Caller(identity.user_id, request_id_of(request))
+        clerk = caller_of(request, identity)
         lock = await self._locks.lock_for(clerk, customer.id, showtime_id, body.seats)
         return JSONResponse({"lock": lock_json(lock)})

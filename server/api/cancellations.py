@@ -9,7 +9,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from server.api.bookings import own_booking_json
-from server.api.problems import request_id_of
+from server.api.problems import caller_of
 from server.api.requests import parse, path_id, query
 from server.api.seats import NamedSeats, Seats
 from server.auth.guards import Guards
@@ -17,7 +17,7 @@ from server.booking import Booking
 from server.cancellations import Cancellations
 from server.detached import Detached
 from server.house_cancellations import HouseCancellations
-from server.models import Caller, Identity, Model
+from server.models import Identity, Model
 from server.showtimes import Showtimes
 
 Why = Annotated[str, StringConstraints(max_length=500, pattern=r"^[^\x00-\x1f\x7f]*$")]
@@ -75,14 +75,14 @@ class CancellationRoutes:
     async def mine(self, request: Request, identity: Identity) -> Response:
         """The whole booking, or the seats of `?seats=A1,A2`."""
         seats = query(request, CancelQuery).seats or []
-        caller = _caller(request, identity)
+        caller = caller_of(request, identity)
         work = self._cancellations.by_buyer(caller, path_id(request, "id"), seats)
         return await self._answer(await self._detached.run(work))
 
     async def anybodys(self, request: Request, identity: Identity) -> Response:
         body = await parse(request, BookingCancellation)
         work = self._cancellations.by_admin(
-            _caller(request, identity), path_id(request, "id"), body.seats, body.why
+            caller_of(request, identity), path_id(request, "id"), body.seats, body.why
         )
         return await self._answer(await self._detached.run(work))
 
@@ -90,7 +90,7 @@ class CancellationRoutes:
         """202 while bookings are left to be cancelled, then 200; repeating it tells how many."""
         body = await parse(request, ShowtimeCancellation)
         showtime_id = path_id(request, "id")
-        work = self._house.order(_caller(request, identity), showtime_id, body.why)
+        work = self._house.order(caller_of(request, identity), showtime_id, body.why)
         left = await self._detached.run(work)
         answer = {"showtime": {"id": showtime_id, "status": "cancelled"}, "bookings_left": left}
         return JSONResponse(answer, 202 if left else 200)
@@ -98,7 +98,3 @@ class CancellationRoutes:
     async def _answer(self, booking: Booking) -> Response:
         showtime = await self._showtimes.get(booking.showtime_id)
         return JSONResponse({"booking": own_booking_json(booking, showtime, self._cancellations)})
-
-
-def _caller(request: Request, identity: Identity) -> Caller:
-    return Caller(identity.user_id, request_id_of(request))

@@ -9,11 +9,11 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from server.api.bookings import booking_json
-from server.api.problems import request_id_of
+from server.api.problems import caller_of
 from server.api.requests import parse, path_id
 from server.auth.guards import Guards
 from server.etickets import Etickets
-from server.models import Caller, Identity, Model
+from server.models import Identity, Model
 
 _PRIVATE = {"Cache-Control": "private, no-store"}
 
@@ -43,7 +43,7 @@ class EticketRoutes:
     async def qr(self, request: Request, identity: Identity) -> Response:
         """The QR code; in development `Link` leads to the mail that it came with."""
         booking_id = path_id(request, "id")
-        svg = await self._etickets.qr(_caller(request, identity), booking_id)
+        svg = await self._etickets.qr(caller_of(request, identity), booking_id)
         headers = dict(_PRIVATE)
         if self._shows_mails:
             headers["Link"] = f'</dev/mails/{booking_id}.confirmed>; rel="alternate"'
@@ -51,7 +51,7 @@ class EticketRoutes:
 
     async def calendar(self, request: Request, identity: Identity) -> Response:
         booking_id = path_id(request, "id")
-        calendar = await self._etickets.calendar(_caller(request, identity), booking_id)
+        calendar = await self._etickets.calendar(caller_of(request, identity), booking_id)
         name = {"Content-Disposition": f'attachment; filename="{booking_id}.ics"'}
         return Response(calendar, 200, _PRIVATE | name, "text/calendar")
 
@@ -64,7 +64,3 @@ class EticketRoutes:
         if checked.booking and checked.showtime:
             answer["booking"] = booking_json(checked.booking, checked.showtime)
         return JSONResponse(answer)
-
-
-def _caller(request: Request, identity: Identity) -> Caller:
-    return Caller(identity.user_id, request_id_of(request))

@@ -199,7 +199,7 @@ def document(operations: Iterable[Operation], cookie: str) -> dict[str, Any]:
                     "type": "http",
                     "scheme": "bearer",
                     "bearerFormat": "JWT",
-                    "description": "What `POST /api/auth/refresh` gives, good for minutes.",
+                    "description": _BEARER,
                 },
                 "refreshCookie": {
                     "type": "apiKey",
@@ -211,6 +211,10 @@ def document(operations: Iterable[Operation], cookie: str) -> dict[str, Any]:
         },
     }
 
+
+_BEARER = """\
+What `POST /api/auth/login`, `POST /api/auth/register` and `POST /api/auth/refresh` give, good for
+minutes."""
 
 _ABOUT = """\
 Seat booking in real time.

@@ -11,6 +11,7 @@ from starlette.routing import Match, Route
 from starlette.types import ExceptionHandler
 
 from server import errors
+from server.models import Caller, Identity
 
 logger = logging.getLogger("rowlock.api")
 
@@ -51,6 +52,11 @@ def render_unexpected(request_id: str) -> Response:
 def request_id_of(request: Request) -> str:
     request_id: str = request.scope["state"]["request_id"]
     return request_id
+
+
+def caller_of(request: Request, identity: Identity) -> Caller:
+    """Return who acts, for what is told to the audit log."""
+    return Caller(identity.user_id, request_id_of(request))
 
 
 async def _on_rowlock_error(request: Request, error: Exception) -> Response:

@@ -5,17 +5,23 @@ may be the very one that was shown the door.
 """
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import Field
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
+from server.api.pages import Cursor, PageQuery, page
 from server.api.problems import request_id_of
-from server.api.requests import path_id
+from server.api.requests import path_id, query
 from server.auth.guards import Guards
 from server.auth.sessions import Session, Sessions
-from server.models import Identity, rfc3339
+from server.models import Id, Identity, rfc3339, to_ms
+
+
+class SessionsQuery(PageQuery):
+    cursor: Annotated[tuple[Annotated[int, Field(ge=0, lt=2**47)], Id], Cursor] | None = None
 
 
 class SessionRoutes:
@@ -33,11 +39,15 @@ class SessionRoutes:
         ]
 
     async def list_mine(self, request: Request, identity: Identity) -> Response:
-        """All of them, the one used last first; `current` is the one that asks."""
+        """The one used last first; `current` is the one that asks."""
+        asked = query(request, SessionsQuery)
         await self._sessions.owner(identity)
         found = await self._sessions.of(identity)
-        items = [_session_json(session, identity.session_id) for session in found]
-        return JSONResponse({"items": items, "next_cursor": None})
+        if asked.cursor:
+            found = [session for session in found if _position(session) < asked.cursor]
+        return page(
+            found, asked.limit, lambda each: _session_json(each, identity.session_id), _position
+        )
 
     async def revoke(self, request: Request, identity: Identity) -> Response:
         session_id = path_id(request, "session_id")
@@ -55,6 +65,10 @@ class SessionRoutes:
             actor=identity.user_id,
         )
         return Response(status_code=204)
+
+
+def _position(session: Session) -> tuple[int, str]:
+    return to_ms(session.last_used_at), session.id
 
 
 def _session_json(session: Session, current: str) -> dict[str, Any]:

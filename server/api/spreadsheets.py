@@ -1,7 +1,8 @@
 """Answers for a spreadsheet: `text/csv` (RFC 4180, UTF-8), streamed, and without formulas.
 
 A cell that begins like a formula is run by the spreadsheet that opens it, whoever wrote it; so is
-one that begins so after a character at which some spreadsheet splits. An apostrophe makes it text.
+one that begins so after a character at which some spreadsheet splits, or after the quote that such
+a spreadsheet takes for its beginning. An apostrophe makes it text.
 """
 
 import csv
@@ -17,7 +18,7 @@ T = TypeVar("T")
 Cell = str | int
 
 _BREAKS = re.compile(r"[\x00-\x1f\x7f\u0085\u2028\u2029]+")
-_FORMULA = re.compile(r"(^|[,;|])(\s*)([=+\-@\uff1d\uff0b\uff0d\uff20])")
+_FORMULA = re.compile(r"(^|[,;|])([\s\x22]*)([=+\-@\uff1d\uff0b\uff0d\uff20])")
 
 
 def wants_csv(accept: str) -> bool:

@@ -5,9 +5,10 @@ wrong password and a blocked account give the same words after the same work.
 """
 
 import logging
+from contextlib import suppress
 from dataclasses import dataclass
 
-from server.auth.devices import Devices
+from server.auth.devices import Device, Devices
 from server.auth.login_throttle import LoginThrottle
 from server.auth.opaque import keyed_digest
 from server.auth.passwords import Passwords
@@ -32,6 +33,18 @@ class Visit:
     """What its browser has kept from an earlier sign-in, or ""."""
     user_agent: str
     request_id: str
+    address: str = ""
+    """By which tries are counted; empty where they do not go by it."""
+    refresh_token: str = ""
+    """That of the session which its browser leaves behind, or ""."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What a browser gets that has signed in."""
+
+    grant: Grant
+    device_mark: str
 
 
 class Accounts:
@@ -53,36 +66,40 @@ class Accounts:
         self._key = key
         self._devices = Devices(key)
 
-    async def register(self, email: str, password: str, name: str, visit: Visit) -> Grant:
+    async def register(self, email: str, password: str, name: str, visit: Visit) -> Entry:
         """Make an account and sign in to it; `email` is lower case and so far only claimed.
 
-        Raises WeakPassword, EmailTaken.
+        Raises RateLimited, WeakPassword, EmailTaken.
         """
-        password_hash = await self._passwords.accept(password, (email, name))
-        user = await self._accounts.add(email, name, password_hash)
-        if user is None:
+        with self._passwords.place(visit.address) as place:
+            password_hash = await self._passwords.accept(password, (email, name), place)
+        account = await self._accounts.add(email, name, password_hash)
+        if account is None:
             raise EmailTaken
-        await self._audit("auth.registered", visit.request_id, user)
-        grant = await self._sessions.open(user, visit.user_agent)
+        await self._audit("auth.registered", visit.request_id, account.user)
+        grant = await self._sessions.open(account.user, visit.user_agent)
         await self._signed_in(grant, visit)
-        return grant
+        return self._entry(grant, account, None, visit)
 
-    async def sign_in(self, email: str, password: str, visit: Visit) -> Grant:
+    async def sign_in(self, email: str, password: str, visit: Visit) -> Entry:
         """Raises RateLimited, or Unauthenticated for whatever reason."""
-        device = self._devices.known(visit.device_mark, email)
-        await self._admit(email, device, visit.request_id)
         account = await self._accounts.find(email)
+        since = account.password_changed_at if account else None
+        device = self._devices.known(visit.device_mark, email, since)
         kept = account.password_hash if account else None
-        matches = await self._passwords.matches(password, kept)
+        # Who finds no place in the queue has used up no try.
+        with self._passwords.place(visit.address, known=device is not None) as place:
+            await self._admit(email, device, visit)
+            matches = await self._passwords.matches(password, kept, place)
         if account is None:
             raise await self._failed("unknown_account", {"email_hash": self._alias(email)}, visit)
         if not matches or account.user.blocked:
             reason = "blocked" if matches else "wrong_password"
             raise await self._failed(reason, {"user_id": account.user.id}, visit)
-        await self._throttle.forgive(email, device)
+        await self._throttle.forgive(email, device.name if device else None, visit.address)
         grant = await self._open(account, visit)
         await self._renew(account, password)
-        return grant
+        return self._entry(grant, account, device, visit)
 
     async def change_password(
         self, identity: Identity, current: str, new: str, request_id: str
@@ -95,11 +112,13 @@ class Accounts:
         user, kept = account.user, account.password_hash
         if kept is None:
             raise NoPassword
-        await self._throttle.admit_change(user.id)
-        if not await self._passwords.matches(current, kept):
-            await self._record_failure("wrong_password", {"user_id": user.id}, request_id, user.id)
-            raise Forbidden(_WRONG)
-        fresh = await self._passwords.accept(new, (user.email, user.name))
+        with self._passwords.place(user.id, known=True) as place:
+            await self._throttle.admit_change(user.id)
+            if not await self._passwords.matches(current, kept, place):
+                whose = {"user_id": user.id}
+                await self._record_failure("wrong_password", whose, request_id, user.id)
+                raise Forbidden(_WRONG)
+            fresh = await self._passwords.accept(new, (user.email, user.name), place)
         if not await self._accounts.change_password(account, fresh):
             raise Forbidden(_WRONG)  # by now it is: another request was faster
         await self._sessions.revoke_all(
@@ -118,17 +137,19 @@ class Accounts:
             raise Unauthenticated("The account does not exist any more.")
         return account
 
-    def device_mark(self, email: str, visit: Visit) -> str:
-        """Return the mark that a browser keeps after it has signed in."""
-        known = self._devices.known(visit.device_mark, email) is not None
-        return visit.device_mark if known else self._devices.mark(email)
+    def _entry(self, grant: Grant, account: Account, device: Device | None, visit: Visit) -> Entry:
+        """Return the grant with the mark that the browser keeps from now on."""
+        email, since = account.user.email, account.password_changed_at
+        if since is None:
+            return Entry(grant, "")
+        return Entry(grant, self._devices.renewed(device, visit.device_mark, email, since))
 
-    async def _admit(self, email: str, device: str | None, request_id: str) -> None:
+    async def _admit(self, email: str, device: Device | None, visit: Visit) -> None:
         try:
-            await self._throttle.admit(email, device)
+            await self._throttle.admit(email, device.name if device else None, visit.address)
         except RateLimited:
             # Not for the audit log: these come as fast as somebody can send them.
-            logger.warning("tries to sign in used up", extra={"request_id": request_id})
+            logger.warning("tries to sign in used up", extra={"request_id": visit.request_id})
             raise
 
     async def _open(self, account: Account, visit: Visit) -> Grant:
@@ -147,7 +168,8 @@ class Accounts:
         """Keep a hash of today's cost from now on, if it is of another."""
         kept = account.password_hash
         if kept is not None and self._passwords.is_dated(kept):
-            await self._accounts.renew_hash(account, await self._passwords.hash(password))
+            with suppress(RateLimited):  # in a storm there is another time
+                await self._accounts.renew_hash(account, await self._passwords.hash(password))
 
     def _alias(self, email: str) -> str:
         """Name a stranger's mail address, which may be a password in the wrong field."""
@@ -176,6 +198,7 @@ class Accounts:
         await self._audit(
             "auth.signed_in", visit.request_id, grant.user, session_id=grant.session_id
         )
+        await self._sessions.replace(visit.refresh_token, visit.request_id)
 
     async def _audit(self, action: str, request_id: str, user: User, **target: str) -> None:
         await self._outbox.add(

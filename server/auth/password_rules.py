@@ -25,7 +25,7 @@ _LOOKALIKES = str.maketrans("@{[<!|$+", "4(((1157")
 """Of the signs that zxcvbn takes for one letter, one each. It tries all combinations: with these
 signs up to 2 seconds for a hostile text, without them 13 ms."""
 _HOUSE = ("rowlock",)
-_MIN_WORD = 4
+_MIN_WORD = 3
 
 
 def prepared(password: str) -> bytes:

@@ -20,12 +20,16 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 from argon2.profiles import RFC_9106_LOW_MEMORY
 
+from server.auth.hash_queue import HashQueue, Place
 from server.auth.password_rules import prepared, refuse_weak
-from server.errors import RateLimited
 
 THREADS = 2
 MAX_WAITING = 32
 """Passwords that may wait for a thread, about two seconds' worth."""
+RESERVED = 8
+"""Places of these that only who is known may take."""
+PER_ADDRESS = 4
+"""Places that one address may take at once."""
 _NICENESS = 5
 
 T = TypeVar("T")
@@ -35,10 +39,20 @@ class Passwords:
     def __init__(self, hasher: PasswordHasher | None = None) -> None:
         self._hasher = hasher or PasswordHasher.from_parameters(RFC_9106_LOW_MEMORY)
         self._threads = ThreadPoolExecutor(THREADS, "passwords", initializer=_give_way)
-        self._under_way = 0
+        self._queue = HashQueue(THREADS + MAX_WAITING, RESERVED, PER_ADDRESS)
         self._decoy = _decoy(self._hasher)
 
-    async def accept(self, password: str, personal: Iterable[str]) -> str:
+    def place(self, address: str = "", *, known: bool = False) -> Place:
+        """Take a place in the queue, to be left by `with`; raises RateLimited.
+
+        `known`: for somebody who has proven before who they are. The methods below take a place
+        for themselves, as for somebody who is known, where they are given none.
+        """
+        return self._queue.enter(address, known=known)
+
+    async def accept(
+        self, password: str, personal: Iterable[str], place: Place | None = None
+    ) -> str:
         """Return the hash of a new password; raises WeakPassword.
 
         `personal`: what others know of its owner, such as mail address and name.
@@ -48,15 +62,15 @@ class Passwords:
             refuse_weak(password, personal)
             return self._hasher.hash(prepared(password))
 
-        return await self._run(work)
+        return await self._run(work, place)
 
-    async def matches(self, password: str, kept: str | None) -> bool:
+    async def matches(self, password: str, kept: str | None, place: Place | None = None) -> bool:
         """Say whether `kept` is the hash of `password`.
 
         Without a hash the answer is no, after the same work: nobody learns from the clock whether
         there is one.
         """
-        verified = await self._run(lambda: self._verify(kept or self._decoy, password))
+        verified = await self._run(lambda: self._verify(kept or self._decoy, password), place)
         return verified and kept is not None
 
     async def hash(self, password: str) -> str:
@@ -73,17 +87,15 @@ class Passwords:
         except (VerificationError, InvalidHashError):
             return False
 
-    async def _run(self, work: Callable[[], T]) -> T:
-        if self._under_way >= THREADS + MAX_WAITING:
-            raise RateLimited("Too many people are signing in just now.", retry_after=3)
-        self._under_way += 1
+    async def _run(self, work: Callable[[], T], place: Place | None = None) -> T:
+        if place is None:
+            with self.place(known=True) as place:
+                return await self._run(work, place)
+        place.begin()
         future = asyncio.get_running_loop().run_in_executor(self._threads, work)
         # Counted until the work is done, not until somebody stops waiting for it.
-        future.add_done_callback(self._done)
+        future.add_done_callback(place.done)
         return await future
-
-    def _done(self, _: object) -> None:
-        self._under_way -= 1
 
 
 def _give_way() -> None:

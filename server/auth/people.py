@@ -31,7 +31,8 @@ class People:
 
         Who is kept out has no session left. A process that dies between the two does no harm: the
         sessions of the blocked are refused wherever they come, and none of them is left when the
-        block ends. Raises NotFound, LastAdmin.
+        block ends. Raises NotFound, LastAdmin,
+        EmailUnverified.
         """
         if change.blocked is False:
             await self._end_sessions(caller, user_id)
@@ -74,8 +75,8 @@ class People:
         return [user] if user and not user.blocked else []
 
     async def _with_email(self, email: str) -> list[User]:
-        for verified in (True, False):
-            found = await self._users.with_email(email, verified=verified)
-            if welcome := [user for user in found if not user.blocked]:
-                return welcome
-        return []
+        """Who only claims the address is not asked for while somebody has proven to own it, be
+        that somebody blocked."""
+        owners = await self._users.with_email(email, verified=True)
+        found = owners or await self._users.with_email(email)
+        return [user for user in found if not user.blocked]

@@ -25,10 +25,12 @@ PAUSE: a provider that rotates its keys is followed, one that makes up key ids i
 
 _WELL_KNOWN = "/.well-known/openid-configuration"
 _ENDPOINTS = ("authorization_endpoint", "token_endpoint", "jwks_uri")
+_PROFILE = "userinfo_endpoint"
+"""Which a provider may do without."""
 _USED = (
     "issuer",
     *_ENDPOINTS,
-    "userinfo_endpoint",
+    _PROFILE,
     "authorization_response_iss_parameter_supported",
 )
 
@@ -82,7 +84,8 @@ def _sound(told: object, address: str) -> dict[str, Any]:
     is_well_known = address.endswith(_WELL_KNOWN)
     if is_well_known and told["issuer"].rstrip("/") != address.removesuffix(_WELL_KNOWN):
         raise ValueError("the discovery document speaks for another issuer")
-    for name in _ENDPOINTS:
+    profile = () if told.get(_PROFILE) is None else (_PROFILE,)
+    for name in (*_ENDPOINTS, *profile):
         if not _is_reachable(told.get(name), address):
             raise ValueError(f"the discovery document has no sound {name}")
     offered = told.get("id_token_signing_alg_values_supported", ALGORITHMS)

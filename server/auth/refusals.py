@@ -15,6 +15,7 @@ Reason = Literal[
     "domain_not_allowed",  # the person does not belong to the organisation that may sign in here
     "account_blocked",
     "store_unavailable",
+    "too_often",  # so many sign-ins were begun from this address
     # Linking an identity to an account that exists already:
     "session_ended",  # nobody is signed in to that account any more
     "email_unverified",

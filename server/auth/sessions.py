@@ -1,9 +1,9 @@
 """Sessions: a refresh token that changes at every use, and dies with its family when copied.
 
 A refresh token is `family.secret`. The family stays the same from sign-in to sign-out, 30 days at
-most; the secret is good for one use. Whoever comes with the right family and another secret holds
-a spent token: either a thief, or the victim after a thief. Nobody can tell which, so the family
-ends for both (RFC 9700, section 4.14).
+most, and ends when it is not used for 14; the secret is good for one use. Whoever comes with the
+right family and another secret holds a spent token: either a thief, or the victim after a thief.
+Nobody can tell which, so the family ends for both (RFC 9700, section 4.14).
 
 One exception: a page that is left while its refresh is under way never sees the answer, and the
 next page, or another tab, comes with the spent token. Within GRACE our own page is answered with
@@ -21,18 +21,30 @@ from server.auth.opaque import SECRET, digest, keyed_digest, new_secret
 from server.auth.tokens import AccessTokens
 from server.errors import NotFound, Unauthenticated
 from server.models import Identity
+from server.repo.mongo import Transaction
 from server.repo.outbox import AuditRecord, Outbox
+from server.repo.sessions import IDLE as IDLE
 from server.repo.sessions import Session as Session
 from server.repo.sessions import SessionRepo
 from server.repo.users import User, Users
 
 SESSION_TTL = timedelta(days=30)
 GRACE = timedelta(seconds=10)
+MAX_SESSIONS = 50
+"""Of one user. Whoever opens another one ends the oldest."""
 
-Reason = Literal["refresh_token_reused", "revoked_by_user", "password_changed", "blocked"]
+Reason = Literal[
+    "refresh_token_reused",
+    "revoked_by_user",
+    "password_changed",
+    "blocked",
+    "replaced",  # its browser has signed in anew
+    "too_many",
+]
 """Why a session ended before its time."""
 
 _TOKEN = re.compile(rf"(?P<family>{SECRET.pattern})\.{SECRET.pattern}")
+_FAMILY = re.compile(rf"(?P<family>{SECRET.pattern})")
 _MAX_USER_AGENT = 256
 
 
@@ -84,7 +96,18 @@ class Sessions:
         expires_at = datetime.now(UTC) + SESSION_TTL
         agent = _visible(user_agent)
         await self._sessions.add(digest(family), user.id, digest(token), expires_at, agent)
+        if await self._sessions.count(user.id) > MAX_SESSIONS:
+            await self._revoke_many(user.id, "too_many", beyond=MAX_SESSIONS)
         return self._grant(user, digest(family), token, expires_at)
+
+    async def replace(self, token: str, request_id: str) -> None:
+        """End the session of a browser that has just signed in anew, if it had one.
+
+        `token` is the refresh token that it carried, or the family of it alone.
+        """
+        match = _TOKEN.fullmatch(token) or _FAMILY.fullmatch(token)
+        if match is not None:
+            await self._revoke(digest(match["family"]), "replaced", request_id)
 
     async def refresh(
         self, token: str, request_id: str, *, from_page: bool = False, user_agent: str = ""
@@ -96,7 +119,7 @@ class Sessions:
         family = digest(_family_of(token))
         fresh = next(self._successors(token))
         session = await self._sessions.rotate(
-            family, digest(token), digest(fresh), _visible(user_agent)
+            family, digest(token), digest(fresh), _visible(user_agent), remember=GRACE
         )
         found = (session, fresh) if session else None
         if found is None and from_page:
@@ -166,11 +189,29 @@ class Sessions:
         actor: str | None = None,
     ) -> int:
         """End every session of a user but one; returns how many. `actor`: who wanted it."""
-        ended = 0
-        while session_id := await self._sessions.revoke_one_of(user_id, except_session):
-            await self._record(session_id, user_id, reason, request_id, actor)
-            ended += 1
-        return ended
+        return await self._revoke_many(
+            user_id, reason, request_id, except_session=except_session, actor=actor
+        )
+
+    async def _revoke_many(
+        self,
+        user_id: str,
+        reason: Reason,
+        request_id: str = "",
+        *,
+        except_session: str = "",
+        beyond: int = 0,
+        actor: str | None = None,
+    ) -> int:
+        """End them all and write an entry for each, both or neither."""
+
+        async def ended(transaction: Transaction, ids: list[str]) -> None:
+            records = [_ended(each, user_id, reason, request_id, actor) for each in ids]
+            await self._outbox.add_within(transaction, records)
+
+        return await self._sessions.revoke_all(
+            user_id, ended, except_session=except_session, beyond=beyond
+        )
 
     async def _current(self, family: str, token: str) -> tuple[Session, str] | None:
         """Return the family and its current token, if `token` was spent a moment ago."""
@@ -202,21 +243,31 @@ class Sessions:
         request_id: str,
         actor: str | None = None,
     ) -> None:
-        await self._outbox.add(
-            AuditRecord(
-                action="auth.session_revoked",
-                outcome="ok",
-                actor=actor,
-                target={"session_id": session_id, "user_id": user_id},
-                detail={"reason": reason},
-                request_id=request_id,
-            )
-        )
+        await self._outbox.add(_ended(session_id, user_id, reason, request_id, actor))
 
     def _grant(self, user: User, session_id: str, token: str, expires_at: datetime) -> Grant:
         access_token, expires_in = self._tokens.mint(user, session_id)
         seconds_left = int((expires_at - datetime.now(UTC)).total_seconds())
         return Grant(user, session_id, token, seconds_left, access_token, expires_in)
+
+
+def family_of(token: str) -> str:
+    """Return the half of a refresh token that names its session and opens nothing, or ""."""
+    match = _TOKEN.fullmatch(token)
+    return match["family"] if match else ""
+
+
+def _ended(
+    session_id: str, user_id: str, reason: Reason, request_id: str, actor: str | None
+) -> AuditRecord:
+    return AuditRecord(
+        action="auth.session_revoked",
+        outcome="ok",
+        actor=actor,
+        target={"session_id": session_id, "user_id": user_id},
+        detail={"reason": reason},
+        request_id=request_id,
+    )
 
 
 def _family_of(token: str) -> str:

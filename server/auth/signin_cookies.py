@@ -5,6 +5,7 @@ do not take each other's. They must come along when the provider, another site, 
 callback, so they are Lax. Once spent, one is good for nothing and soon forgotten by the browser.
 """
 
+import re
 from dataclasses import replace
 
 from starlette.requests import Request
@@ -15,6 +16,8 @@ from server.auth.opaque import digest
 from server.auth.origins import Origins
 
 _NAME = "rowlock_signin"
+_OURS = re.compile(rf"(?:__Host-)?({_NAME}_[0-9a-f]{{16}})")
+"""Hosts beside this one may set cookies of other names, which need not even be good ones."""
 _MOST = 10
 """Cookies of sign-ins that were left half-way; whoever begins yet another one drops them."""
 
@@ -27,15 +30,21 @@ class SignInCookies:
         self, request: Request, response: Response, state: str, secret: str, max_age: int
     ) -> None:
         """Hand the browser its secret for the sign-in of `state`, for `max_age` seconds."""
-        left = [name.removeprefix("__Host-") for name in request.cookies if f"{_NAME}_" in name]
+        left = self._left(request)
         if len(left) >= _MOST:
-            for name in left:
-                replace(self._blank, name=name).clear(request, response)
+            for cookie in left:
+                cookie.clear(request, response)
         self._of(state).set(request, response, secret, max_age)
 
     def read(self, request: Request, state: str) -> str:
         """Return the browser's secret for the sign-in of `state`, or ""."""
         return self._of(state).read(request)
+
+    def _left(self, request: Request) -> list[Cookie]:
+        """Those that the browser has, under the name that they have for this request."""
+        ours = {found[1] for found in map(_OURS.fullmatch, request.cookies) if found}
+        cookies = [replace(self._blank, name=name) for name in ours]
+        return [cookie for cookie in cookies if cookie.read(request)]
 
     def _of(self, state: str) -> Cookie:
         return replace(self._blank, name=f"{_NAME}_{digest(state)[:16]}")

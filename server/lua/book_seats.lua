@@ -12,6 +12,7 @@ Emits: seat.booked
 --- @include take_seats
 --- @include mark_seats
 --- @include close_checkout
+--- @include set_aside
 --- @include announce
 if redis.call('HEXISTS', meta_key, 'epoch') == 0 then return { 'rebuild' } end
 if redis.call('HGET', ended_key, '*') == 'cancelled' then return { 'ok' } end
@@ -27,9 +28,10 @@ end
 local _, conflict = take_seats(seats_key, locks_key, deadlines_key, showtime, booking, unsold)
 if conflict then return conflict end
 mark_seats(seats_key, unsold, 'b:' .. booking)
-redis.call('HDEL', conduct_key, 'u:' .. user)
+local time, record = now(), redis.call('HGET', locks_key, 'b:' .. booking)
 close_checkout(locks_key, checkouts_key, showtime, booking)
-local change = { time = now(), showtime = showtime, request_id = request_id }
+set_aside(conduct_key, locks_key, user, booking, record, time)
+local change = { time = time, showtime = showtime, request_id = request_id }
 announce(meta_key, log_key, channel, change, {
   { type = 'seat.booked', seats = unsold, actor = user, owner = user, booking = booking },
 })

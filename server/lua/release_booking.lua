@@ -13,6 +13,7 @@ Emits: seat.released
 --- @include free_seats
 --- @include close_checkout
 --- @include spend_time
+--- @include count_after_all
 --- @include announce
 if redis.call('HEXISTS', meta_key, 'epoch') == 0 then return { 'rebuild' } end
 local time = now()
@@ -31,6 +32,7 @@ for _, seat in ipairs(#wanted > 0 and wanted or in_checkout) do
   end
 end
 if #freed == 0 then return reply end
+count_after_all(conduct_key, booking, actor)
 free_seats(seats_key, freed)
 local change = { time = time, showtime = showtime, request_id = request_id }
 announce(meta_key, log_key, channel, change, {

@@ -3,14 +3,14 @@
 take_tokens: take tokens from all of the named buckets, or from none. A bucket is the moment at which
 it will be full again, and is gone from then on. Of each bucket `buckets` says how many tokens it
 holds and in how many ms one comes back. A repeat takes again.
-KEYS: first_key second_key
+KEYS: first_key second_key third_key
 ARGV: wanted buckets...
 Returns: ok (per bucket: tokens left, ms until it is full) | limited (ms to wait, then the same)
 Emits: nothing
 ]]
 --- @include now
 local time, full, wait = now(), {}, 0
-local keys = { first_key, second_key }
+local keys = { first_key, second_key, third_key }
 for i = 1, #buckets / 2 do
   local bucket_key = keys[i]
   local holds, pace = tonumber(buckets[2 * i - 1]), tonumber(buckets[2 * i])

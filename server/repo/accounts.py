@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from server.models import new_id
+from server.models import from_ms, new_id, to_ms
 from server.repo.mongo import Database, Document, DuplicateKeyError
 from server.repo.users import User, user_of
 
@@ -29,9 +29,13 @@ class AccountRepo:
     def __init__(self, database: Database) -> None:
         self._rows = database["users"]
 
-    async def add(self, email: str, name: str, password_hash: str) -> User | None:
-        """Make a user with a password; None when a local account has this `email` (lower case)."""
-        now = datetime.now(UTC)
+    async def add(self, email: str, name: str, password_hash: str) -> Account | None:
+        """Make a user with a password; None when a local account has this `email` (lower case), or
+        somebody who is kept out has proven to own it."""
+        kept_out = {"email": email, "email_verified": True, "blocked": True}
+        if await self._rows.find_one(kept_out, {"_id": 1}):
+            return None
+        now = _now()
         row = {
             "_id": new_id("usr"),
             "email": email,
@@ -47,7 +51,7 @@ class AccountRepo:
             await self._rows.insert_one(row)
         except DuplicateKeyError:
             return None
-        return user_of(row)
+        return _account_of(row)
 
     async def find(self, email: str) -> Account | None:
         """Return the local account of this `email` (lower case)."""
@@ -69,13 +73,18 @@ class AccountRepo:
 
     async def change_password(self, account: Account, password_hash: str) -> bool:
         """Replace the password; False when somebody else did so since `account` was read."""
-        fresh = {"password_hash": password_hash, "password_changed_at": datetime.now(UTC)}
+        fresh = {"password_hash": password_hash, "password_changed_at": _now()}
         result = await self._rows.update_one(_as_read(account), {"$set": fresh})
         return bool(result.matched_count)
 
     async def renew_hash(self, account: Account, password_hash: str) -> None:
         """Keep another hash of the same password, if that is still the password."""
         await self._rows.update_one(_as_read(account), {"$set": {"password_hash": password_hash}})
+
+
+def _now() -> datetime:
+    """In whole milliseconds, as it is stored."""
+    return from_ms(to_ms(datetime.now(UTC)))
 
 
 def _as_read(account: Account) -> Document:

@@ -50,7 +50,8 @@ def showtime_keys(showtime_id: str) -> Mapping[str, str]:
     locks_key    HASH    `u:<user>` -> lock, `b:<booking>` -> checkout, `n:<user>` -> how many
                          seats that user has in checkouts
     conduct_key  HASH    `u:<user>` -> for how many ms that user has held seats and bought none, and
-                         until when that is counted; `a:<address>` -> the users who lock from it
+                         until when that is counted; `a:<address>` -> the users who lock from it;
+                         `b:<booking>` -> who bought it and for how many ms its seats were held
     rebuild_key  STRING  token of the process that has the right to rebuild, with a lease
     channel      Pub/Sub (sharded): one JSON change set per message
     """

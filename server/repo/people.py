@@ -11,14 +11,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from server.errors import LastAdmin
+from server.errors import EmailUnverified, LastAdmin
 from server.models import Caller, Role
 from server.repo.accounts import LOCAL
 from server.repo.mongo import Database, Document, Transaction, in_transaction
 from server.repo.outbox import AuditRecord, Outbox
-from server.repo.users import User, user_of
-
-_ADMINISTERS: Document = {"role": "ADMIN", "blocked": {"$ne": True}}
+from server.repo.users import ADMINISTERS, User, administers, user_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +24,8 @@ class UserRecord:
     """A user with what administrators may know besides."""
 
     user: User
+    email_verified: bool
+    """Whether somebody proved that the address is theirs."""
     providers: list[str]
     created_at: datetime
     signed_in_at: datetime
@@ -84,15 +84,18 @@ class PeopleRepo:
         """Do `change` and record it for the audit log, both or neither; a role is granted for good.
 
         None when there is no such user. Raises LastAdmin when nobody would be left who is ADMIN
-        and not blocked; where the user is ADMIN for good, nobody who is for good.
+        and not blocked; where the user is ADMIN for good, nobody who is for good. Raises
+        EmailUnverified for a role that is to go to an address which nobody proved to own.
         """
 
         async def work(transaction: Transaction) -> UserRecord | None:
             row = await self._rows.find_one({"_id": user_id}, session=transaction)
             if row is None:
                 return None
+            if change.role not in (None, "USER") and not row.get("email_verified", False):
+                raise EmailUnverified
             after = row | _values(change)
-            if _administers(row) and not _administers(after):
+            if administers(row) and not administers(after):
                 await self._have_another_vouch(row, transaction)
             await self._rows.update_one(
                 {"_id": user_id}, {"$set": _values(change)}, session=transaction
@@ -104,7 +107,7 @@ class PeopleRepo:
 
     async def _have_another_vouch(self, row: Document, transaction: Transaction) -> None:
         """Raise LastAdmin unless there is another; the write is what two of us collide on."""
-        others = _ADMINISTERS | (self._lasting() if self._lasts(row) else {})
+        others = ADMINISTERS | (self._lasting() if self._lasts(row) else {})
         vouched = await self._rows.find_one_and_update(
             {"_id": {"$ne": row["_id"]}, **others}, {"$inc": {"vouched": 1}}, session=transaction
         )
@@ -132,10 +135,6 @@ def _values(change: UserChange) -> dict[str, Any]:
     return role | ({} if change.blocked is None else {"blocked": change.blocked})
 
 
-def _administers(row: Document) -> bool:
-    return bool(row["role"] == "ADMIN") and not row.get("blocked", False)
-
-
 def _acts(caller: Caller, before: Document, after: Document) -> list[AuditRecord]:
     """Return what has really changed, as acts of `caller`."""
 
@@ -156,4 +155,10 @@ def _record_of(row: Document) -> UserRecord:
     providers = {row[name] for name in ("provider",) if name in row}
     if "password_hash" in row:
         providers.add(LOCAL)
-    return UserRecord(user_of(row), sorted(providers), row["created_at"], row["signed_in_at"])
+    return UserRecord(
+        user_of(row),
+        row.get("email_verified", False),
+        sorted(providers),
+        row["created_at"],
+        row["signed_in_at"],
+    )

@@ -31,14 +31,14 @@ class TokenBuckets:
         self._scripts = scripts
 
     async def take(self, buckets: Sequence[Bucket], tokens: int = 1) -> tuple[int, list[Level]]:
-        """Take so many tokens out of each of one or two buckets, or none out of any.
+        """Take so many tokens out of each of one to three buckets, or none out of any.
 
         Returns how many ms to wait until that can be done, 0 when it was; and how each stands now.
         """
-        first, last = buckets[0], buckets[-1]
+        first, second, third = (bucket_key(bucket.name) for bucket in _filled_up(buckets))
         word, reply = await self._scripts.run(
             "take_tokens",
-            {"first_key": bucket_key(first.name), "second_key": bucket_key(last.name)},
+            {"first_key": first, "second_key": second, "third_key": third},
             [str(figure) for bucket in buckets for figure in (bucket.holds, bucket.pace_ms)],
             wanted=tokens,
         )
@@ -48,3 +48,8 @@ class TokenBuckets:
 
     async def refill(self, name: str) -> None:
         await self._scripts.run("refill_tokens", {"bucket_key": bucket_key(name)})
+
+
+def _filled_up(buckets: Sequence[Bucket]) -> Sequence[Bucket]:
+    """Return three: the script names so many keys, and uses as many as it has figures."""
+    return [*buckets, *[buckets[-1]] * (3 - len(buckets))]

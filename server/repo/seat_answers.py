@@ -76,8 +76,7 @@ def refuse(word: str, reply: list[Any]) -> NoReturn:
         case "cooling":
             wait = ceil(int(reply[0]) / 1000)
             raise RateLimited(
-                f"You have held seats here for long and bought none. Wait {wait} s.",
-                retry_after=wait,
+                "Seats were held here for long and none was bought.", retry_after=wait
             )
         case "crowded":
             wait = ceil(int(reply[0]) / 1000)

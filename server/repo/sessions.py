@@ -4,13 +4,21 @@
 held last, each with the time at which it was spent; nothing here opens a session.
 """
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from server.repo.mongo import Database, Document
+from server.repo.mongo import Database, Document, Transaction, in_transaction
 
-_SPENT_KEPT = 8
-"""How many spent tokens are remembered; within the grace nobody spends more."""
+IDLE = timedelta(days=14)
+"""A session that was not used for so long has ended."""
+
+_MOST_SPENT = 200
+"""Spent tokens that are remembered at most, whatever their age."""
+
+
+Ended = Callable[[Transaction, list[str]], Awaitable[None]]
+"""What is to be written in the transaction that ends these families."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +33,7 @@ class Session:
 
 class SessionRepo:
     def __init__(self, database: Database) -> None:
+        self._database = database
         self._rows = database["sessions"]
 
     async def add(
@@ -50,21 +59,33 @@ class SessionRepo:
         )
 
     async def rotate(
-        self, session_id: str, spent_hash: str, fresh_hash: str, user_agent: str = ""
+        self,
+        session_id: str,
+        spent_hash: str,
+        fresh_hash: str,
+        user_agent: str = "",
+        *,
+        remember: timedelta,
     ) -> Session | None:
         """Replace the token if `spent_hash` is still the current one, in one step.
 
         Returns None when the family is over or has moved on. An empty `user_agent` says nothing
-        new.
+        new. Tokens that were spent longer ago than `remember` are forgotten.
         """
         now = datetime.now(UTC)
-        change = {"token_hash": fresh_hash, "last_used_at": now}
+        recent = {
+            "$filter": {"input": "$spent", "cond": {"$gt": ["$$this.at", now - remember]}},
+        }
+        spent: Document = {"$concatArrays": [recent, [{"hash": spent_hash, "at": now}]]}
+        change: Document = {
+            "token_hash": fresh_hash,
+            "last_used_at": now,
+            "spent": {"$slice": [spent, -_MOST_SPENT]},
+        }
         if user_agent:
-            change["user_agent"] = user_agent
-        spent = {"$each": [{"hash": spent_hash, "at": now}], "$slice": -_SPENT_KEPT}
+            change["user_agent"] = {"$literal": user_agent}
         row = await self._rows.find_one_and_update(
-            {"_id": session_id, "token_hash": spent_hash, "expires_at": {"$gt": now}},
-            {"$set": change, "$push": {"spent": spent}},
+            {"_id": session_id, "token_hash": spent_hash, **_alive(now)}, [{"$set": change}]
         )
         return _session_of(row) if row else None
 
@@ -75,9 +96,7 @@ class SessionRepo:
         of all tokens that came after it, the current one last."""
         now = datetime.now(UTC)
         recent = {"$elemMatch": {"hash": spent_hash, "at": {"$gt": now - within}}}
-        row = await self._rows.find_one(
-            {"_id": session_id, "expires_at": {"$gt": now}, "spent": recent}
-        )
+        row = await self._rows.find_one({"_id": session_id, "spent": recent, **_alive(now)})
         if row is None:
             return None
         hashes = [*(each["hash"] for each in row["spent"]), row["token_hash"]]
@@ -85,13 +104,13 @@ class SessionRepo:
 
     async def of_user(self, user_id: str) -> list[Session]:
         """Return the living families of a user, the one used last first."""
-        alive = {"user_id": user_id, "expires_at": {"$gt": datetime.now(UTC)}}
+        alive = {"user_id": user_id, **_alive(datetime.now(UTC))}
         found = [_session_of(row) async for row in self._rows.find(alive)]
-        return sorted(found, key=lambda session: session.last_used_at, reverse=True)
+        return sorted(found, key=lambda each: (each.last_used_at, each.id), reverse=True)
 
     async def lives(self, session_id: str, user_id: str) -> bool:
         """Say whether that family of that user has not ended."""
-        alive = {"_id": session_id, "user_id": user_id, "expires_at": {"$gt": datetime.now(UTC)}}
+        alive = {"_id": session_id, "user_id": user_id, **_alive(datetime.now(UTC))}
         return await self._rows.find_one(alive, {"_id": 1}) is not None
 
     async def end(self, session_id: str, token_hash: str) -> str | None:
@@ -102,22 +121,39 @@ class SessionRepo:
     async def revoke(self, session_id: str, user_id: str = "") -> str | None:
         """End a living family (of `user_id`, if given), whatever its current token; returns whose
         it was."""
-        alive: Document = {"_id": session_id, "expires_at": {"$gt": datetime.now(UTC)}}
+        alive: Document = {"_id": session_id, **_alive(datetime.now(UTC))}
         row = await self._rows.find_one_and_delete(
             alive | ({"user_id": user_id} if user_id else {})
         )
         return row["user_id"] if row else None
 
-    async def revoke_one_of(self, user_id: str, except_session: str) -> str | None:
-        """End any living family of `user_id` but `except_session`; returns its id."""
-        row = await self._rows.find_one_and_delete(
-            {
-                "user_id": user_id,
-                "_id": {"$ne": except_session},
-                "expires_at": {"$gt": datetime.now(UTC)},
-            }
-        )
-        return row["_id"] if row else None
+    async def revoke_all(
+        self, user_id: str, ended: Ended, *, except_session: str = "", beyond: int = 0
+    ) -> int:
+        """End the living families of `user_id` but `except_session` and the newest `beyond`;
+        returns how many. `ended` is told which, and is part of the same transaction."""
+        where = {"user_id": user_id, "_id": {"$ne": except_session}}
+
+        async def work(transaction: Transaction) -> int:
+            alive = where | _alive(datetime.now(UTC))
+            rows = self._rows.find(alive, {"_id": 1}, session=transaction)
+            newest_first = rows.sort([("created_at", -1), ("_id", -1)]).skip(beyond)
+            ids = [row["_id"] async for row in newest_first]
+            if ids:
+                await self._rows.delete_many({"_id": {"$in": ids}}, session=transaction)
+                await ended(transaction, ids)
+            return len(ids)
+
+        return await in_transaction(self._database, work)
+
+    async def count(self, user_id: str) -> int:
+        """Return how many living families a user has."""
+        return await self._rows.count_documents({"user_id": user_id, **_alive(datetime.now(UTC))})
+
+
+def _alive(now: datetime) -> Document:
+    """Match the families that have neither run out nor been left unused."""
+    return {"expires_at": {"$gt": now}, "last_used_at": {"$not": {"$lte": now - IDLE}}}
 
 
 def _session_of(row: Document) -> Session:

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from server.models import Role, new_id
 from server.repo.mongo import Database, Document, ReturnDocument
 
+ADMINISTERS: Document = {"role": "ADMIN", "blocked": {"$ne": True}}
+"""Matches everybody who is ADMIN and not blocked."""
+
 _HAS_PASSWORD = {"$ne": [{"$type": "$password_hash"}, "missing"]}
 
 
@@ -77,8 +80,12 @@ class Users:
 
     async def administrators(self) -> list[User]:
         """Return all who are ADMIN and not blocked, in no order; few, and seldom asked for."""
-        wanted = {"role": "ADMIN", "blocked": {"$ne": True}}
-        return [user_of(row) async for row in self._rows.find(wanted)]
+        return [user_of(row) async for row in self._rows.find(ADMINISTERS)]
+
+
+def administers(row: Document) -> bool:
+    """Say whether a row is one that ADMINISTERS matches."""
+    return bool(row["role"] == "ADMIN") and not row.get("blocked", False)
 
 
 def user_of(row: Document) -> User:

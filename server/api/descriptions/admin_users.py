@@ -11,10 +11,19 @@ from server.api.openapi import Answer, Operation
 
 
 class User(Person):
-    blocked: bool
-    providers: list[Annotated[str, Field(examples=["google"])]]
-    created_at: Time
-    signed_in_at: Time
+    blocked: Annotated[bool, Field(description="Whether an administrator keeps them out.")]
+    email_verified: Annotated[
+        bool, Field(description="Whether somebody proved that the address is theirs.")
+    ]
+    providers: Annotated[
+        list[str],
+        Field(
+            description="How they sign in: issuers of identities, or `password`.",
+            examples=[["https://accounts.google.com", "password"]],
+        ),
+    ]
+    created_at: Annotated[Time, Field(description="When they signed in here first.")]
+    signed_in_at: Annotated[Time, Field(description="When they signed in last.")]
 
 
 class UserAnswer(Shape):
@@ -41,6 +50,6 @@ OPERATIONS = [
         about="Holds from their next request to an elevated route on; a block ends all sessions.",
         body=UserPatch,
         example={"role": "BOX_OFFICE"},
-        refusals=(errors.LastAdmin,),
+        refusals=(errors.LastAdmin, errors.EmailUnverified),
     ),
 ]

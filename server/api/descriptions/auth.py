@@ -7,6 +7,7 @@ from pydantic import Field
 from server.api.auth import LoginQuery
 from server.api.descriptions.values import Person, Shape
 from server.api.openapi import Answer, Operation
+from server.errors import Forbidden
 
 
 class SignedIn(Shape):
@@ -36,6 +37,8 @@ OPERATIONS = [
             303: Answer("To `/?auth_error=…`: it cannot be asked.", headers=("Location",)),
         },
         query=LoginQuery,
+        refusals=(Forbidden,),
+        about="A place to go to: `forbidden` to what a page loads by the way, such as an image.",
     ),
     Operation(
         "GET",

@@ -4,8 +4,6 @@ from typing import Any
 
 from server.idempotency import MAX_KEY_LENGTH
 
-_COUNT = {"type": "integer", "minimum": 0}
-
 
 def _header(about: str, schema: dict[str, Any], *, required: bool = False) -> dict[str, Any]:
     return {"description": about, "schema": schema} | ({"required": True} if required else {})
@@ -33,9 +31,11 @@ COMPONENTS: dict[str, Any] = {
     ),
     "RateLimit": _header(
         "What is left of the narrowest limit that was counted.",
-        {"type": "string", "examples": ['"reads";r=99;t=1']},
+        {"type": "string", "examples": ['"read";r=199;t=1']},
     ),
-    "RateLimit-Policy": _header("That limit.", {"type": "string", "examples": ['"reads";q=100']}),
+    "RateLimit-Policy": _header(
+        "That limit.", {"type": "string", "examples": ['"read";q=200;w=10']}
+    ),
 }
 
 

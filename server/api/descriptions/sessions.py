@@ -6,6 +6,7 @@ from pydantic import Field
 
 from server.api.descriptions.values import Page, Remaining, Shape, Time
 from server.api.openapi import Answer, Operation
+from server.api.sessions import SessionsQuery
 from server.models import Id
 
 
@@ -25,8 +26,9 @@ OPERATIONS = [
         "/api/auth/sessions",
         "listSessions",
         "My sessions, the one used last first",
-        {200: Answer("All of them.", Page[Session])},
+        {200: Answer("A page of them.", Page[Session])},
         who="signed in",
+        query=SessionsQuery,
     ),
     Operation(
         "DELETE",
