@@ -21,6 +21,12 @@ class Metrics:
             registry=self._registry,
         )
 
+        self.slow_watchers = Counter(
+            "rowlock_slow_watchers",
+            "Live seat maps that were cut off because their reader was too slow.",
+            registry=self._registry,
+        )
+
     def text(self) -> bytes:
         """Return all of them, to be served as `text/plain; version=0.0.4`."""
         return generate_latest(self._registry)

@@ -1,21 +1,33 @@
 """One HTTP server process: its socket, its uvicorn, its orderly end."""
 
 import asyncio
+import logging
+import random
 import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from errno import EADDRINUSE
+from typing import TypeGuard
 
 import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
+from server.realtime.framed import FramedProtocol, differences
 from server.realtime.protocol import AbortableProtocol
+
+logger = logging.getLogger("rowlock.serving")
 
 _BACKLOG = 2048
 _GRACE_S = 5
 _LEAVING_S = 1.0
+_LEAVE_S = 3.0
+_APART_S = 0.002
+_GOODBYE_S = 1.0
+RESTART = 1012
+LEAVING = "leaving"
+"""In the state of every request: set once the server is about to end."""
 _MAX_CLIENT_MESSAGE = 8192  # what clients say is at most a ticket
 
 
@@ -60,7 +72,7 @@ async def serve(app: ASGIApp, listener: socket.socket, ready: Callable[[], None]
     config = uvicorn.Config(
         app,
         http="httptools",
-        ws=AbortableProtocol,
+        ws=FramedProtocol,
         ws_per_message_deflate=False,
         ws_max_size=_MAX_CLIENT_MESSAGE,
         lifespan="on",
@@ -71,6 +83,10 @@ async def serve(app: ASGIApp, listener: socket.socket, ready: Callable[[], None]
         backlog=_BACKLOG,
         timeout_graceful_shutdown=_GRACE_S,
     )
+    config.load()
+    if found := differences(config):
+        logger.warning("seat changes are sent one by one; not as expected: %s", ", ".join(found))
+        config.ws_protocol_class = AbortableProtocol
     server = _Server(config, ready)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     try:
@@ -98,3 +114,28 @@ class _Server(uvicorn.Server):
         except SystemExit:
             raise ServingError("the application did not start; its log says why") from None
         self._ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Say that we leave, let nobody in any more, take leave of the sockets; then as uvicorn."""
+        self.lifespan.state[LEAVING] = True
+        for server in self.servers:
+            server.close()
+        await self._take_leave()
+        await super().shutdown(sockets)
+
+    async def _take_leave(self) -> None:
+        """Close all WebSockets, in any order, spread so that not all come back at once.
+
+        Each has a moment to answer: uvicorn waits until they are gone.
+        """
+        open_ones = [each for each in self.server_state.connections if _is_open(each)]
+        random.shuffle(open_ones)
+        pause = min(_APART_S, _LEAVE_S / max(len(open_ones), 1))
+        began = time.monotonic()
+        for number, protocol in enumerate(open_ones, 1):
+            protocol.farewell(RESTART, _GOODBYE_S)
+            await asyncio.sleep(max(0.0, began + number * pause - time.monotonic()))
+
+
+def _is_open(connection: object) -> TypeGuard[AbortableProtocol]:
+    return isinstance(connection, AbortableProtocol) and not connection.gone

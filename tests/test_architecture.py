@@ -52,8 +52,8 @@ REACH = {
     "icalendar": {"ticket_calendar.py"},
     "jinja2": {"letters.py"},
     "stripe": {"payments/stripe.py"},
-    "uvicorn": {"serving.py", "realtime/protocol.py"},
-    "websockets": {"realtime/protocol.py"},
+    "uvicorn": {"serving.py", "realtime/protocol.py", "realtime/framed.py"},
+    "websockets": {"realtime/protocol.py", "realtime/framed.py"},
 }
 """Third parties that are known at one place only."""
 

@@ -3,20 +3,23 @@
 The mirror is loaded when the subscription is confirmed, and loaded again after every sign of loss:
 a new confirmation, a hole in the numbers, another epoch, a tail that Redis has and we have not.
 
-Watchers pull. At each flush every watcher asks for the step from its own position to now; the frame
-is built once for all who stand at the same place. One that lags takes a longer step: no queues.
+At each flush every watcher is led from its own position to now; the frame is built once for all who
+stand at the same place, and one that lags takes a longer step: no queues. The audience is told by
+writing to its transports; whoever cannot be (Server-Sent Events) waits for the flush and asks.
 """
 
 import asyncio
 import logging
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Protocol
 
 from server.catalogue import Layout
 from server.errors import NotFound
 from server.events import parse_change_set
 from server.realtime import frames
+from server.realtime.audience import Audience, Watcher, Wire
 from server.realtime.backoff import pause
+from server.realtime.frames import Step
 from server.realtime.mirror import Mirror
 from server.repo.seat_answers import SeatStates
 
@@ -24,6 +27,10 @@ logger = logging.getLogger("rowlock.channel")
 
 WINDOW_SECONDS = 0.05
 """After a flush, changes gather this long before the next one."""
+WIDEST_SECONDS = 0.25
+"""As long at most when there are so many watchers that a flush takes long."""
+_PART = 4
+"""A flush may take one part in so many of the time from one to the next."""
 _RETRY_SECONDS = (0.1, 2.0)
 
 
@@ -43,18 +50,13 @@ class Source(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
-    """A frame, and the position that a watcher has reached once it was sent."""
-
-    frame: str
-    epoch: str
-    seq: int
-
-
 class Channel:
-    def __init__(self, showtime_id: str, source: Source) -> None:
+    def __init__(
+        self, showtime_id: str, source: Source, slow: Callable[[], None] = lambda: None
+    ) -> None:
+        """`slow` is called for each watcher that was let go because it was too slow."""
         self.mirror = Mirror(showtime_id)
+        self.audience = Audience(self.step, self.mirror.now, slow)
         self.watchers = 0
         self.missing = False
         """There is no such showtime."""
@@ -66,6 +68,10 @@ class Channel:
         self._steps: dict[int, Step] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._last_flush = 0.0
+        self._window = WINDOW_SECONDS
+        self._telling = False
+        self._more = False
+        """Something was new while the audience was being told."""
 
     async def ready(self, seconds: float) -> bool:
         """Wait for the first load; False when there is still none after that time."""
@@ -79,6 +85,7 @@ class Channel:
     def close(self) -> None:
         if self._loading:
             self._loading.cancel()
+        self.audience.close()
         if self._timer:
             self._timer.cancel()
 
@@ -154,14 +161,22 @@ class Channel:
         since = seq if epoch == mirror.epoch else -1
         step = self._steps.get(since)
         if step is None:
-            step = self._steps[since] = Step(self._frame(since), mirror.epoch, mirror.seq)
+            frame = self._frame(since)
+            step = self._steps[since] = frames.step(frame, mirror.epoch, mirror.seq)
         return step
 
-    def nothing_new(self) -> Step:
-        """Return the first step of a watcher that came back and has missed nothing."""
+    def first_step(self, epoch: str, seq: int) -> Step:
+        """Return what a watcher from there hears first, be it that it has missed nothing."""
+        return self.step(epoch, seq) or self._nothing_new()
+
+    def join(self, wire: Wire, epoch: str, seq: int) -> Watcher:
+        """Keep a watcher informed, from its first step on, until it leaves."""
+        return self.audience.join(wire, (epoch, seq), self.first_step(epoch, seq))
+
+    def _nothing_new(self) -> Step:
         mirror = self.mirror
         frame = frames.events(mirror.epoch, mirror.seq, mirror.seq, mirror.now(), [])
-        return Step(frame, mirror.epoch, mirror.seq)
+        return frames.step(frame, mirror.epoch, mirror.seq)
 
     def _frame(self, since: int) -> str:
         mirror = self.mirror
@@ -179,15 +194,29 @@ class Channel:
         if self._timer:
             return
         loop = asyncio.get_running_loop()
-        wait = self._last_flush + WINDOW_SECONDS - loop.time()
-        if wait <= 0:
+        wait = self._last_flush + self._window - loop.time()
+        if wait <= 0 or self._telling:
             self._flush()
         else:
             self._timer = loop.call_later(wait, self._flush)
 
     def _flush(self) -> None:
         self._timer = None
+        if self._telling:
+            self._more = True
+            return
         self._steps.clear()
         self._last_flush = asyncio.get_running_loop().time()
         self._flushed.set()
         self._flushed = asyncio.Event()
+        self._telling = True
+        if not self.audience.tell(self._told):
+            self._telling = False
+
+    def _told(self, seconds: float) -> None:
+        """Everybody was told; that took so long, whatever else was done in between included."""
+        self._telling = False
+        self._window = min(max(WINDOW_SECONDS, _PART * seconds), WIDEST_SECONDS)
+        if self._more:
+            self._more = False
+            self._flush_soon()

@@ -1,9 +1,30 @@
-"""The text frames of the live seat map, as CONTRACT names them. Times in ms since 1970."""
+"""The frames of the live seat map, as CONTRACT names them: as text, and as a WebSocket has them.
+
+Times in ms since 1970.
+"""
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from server.events import Event
+
+_FINAL_TEXT = 0x81
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A frame, and the position that a watcher has reached once it was sent."""
+
+    frame: str
+    wire: bytes
+    """The frame as a WebSocket frame: the same bytes for everybody."""
+    epoch: str
+    seq: int
+
+
+def step(frame: str, epoch: str, seq: int) -> Step:
+    return Step(frame, websocket(frame), epoch, seq)
 
 
 def snapshot(epoch: str, seq: int, server_time: int, states: str) -> str:
@@ -18,6 +39,17 @@ def events(epoch: str, prev: int, seq: int, server_time: int, changes: Sequence[
 
 def heartbeat(seq: int, server_time: int) -> str:
     return _frame(type="heartbeat", seq=seq, server_time=server_time)
+
+
+def websocket(text: str) -> bytes:
+    """Return `text` as one unmasked WebSocket text frame (RFC 6455, 5.2)."""
+    payload = text.encode()
+    size = len(payload)
+    if size < 126:
+        return bytes((_FINAL_TEXT, size)) + payload
+    if size < 1 << 16:
+        return bytes((_FINAL_TEXT, 126)) + size.to_bytes(2) + payload
+    return bytes((_FINAL_TEXT, 127)) + size.to_bytes(8) + payload
 
 
 def _frame(**fields: object) -> str:

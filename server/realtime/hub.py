@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
 
 from server.detached import end
 from server.realtime.channel import Channel, Source
@@ -26,11 +26,14 @@ class Hub:
         *,
         tail_check_seconds: float = TAIL_CHECK_SECONDS,
         keep_seconds: float = KEEP_SECONDS,
+        slow: Callable[[], None] = lambda: None,
     ) -> None:
+        """`slow` is called for each watcher that was let go because it was too slow."""
         self._tail_check_seconds = tail_check_seconds
         self._keep_seconds = keep_seconds
         self._listener = Listener(redis_url, self._heard, self._subscribed)
         self._source = source
+        self._slow = slow
         self._channels: dict[str, Channel] = {}
         self._tail_check: asyncio.Task[None] | None = None
 
@@ -47,10 +50,16 @@ class Hub:
 
     @contextlib.asynccontextmanager
     async def watch(self, showtime_id: str) -> AsyncIterator[Channel]:
+        """The same as `watched`, for one who has a task."""
+        with self.watched(showtime_id) as channel:
+            yield channel
+
+    @contextlib.contextmanager
+    def watched(self, showtime_id: str) -> Iterator[Channel]:
         """Give the showtime's channel; it is kept as long as somebody watches, and a while more."""
         channel = self._channels.get(showtime_id)
         if channel is None:
-            channel = self._channels[showtime_id] = Channel(showtime_id, self._source)
+            channel = self._channels[showtime_id] = Channel(showtime_id, self._source, self._slow)
             self._listener.subscribe(showtime_keys(showtime_id)["channel"])
         channel.watchers += 1
         try:

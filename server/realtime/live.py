@@ -17,19 +17,18 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from server.errors import NotFound, RateLimited, StoreUnavailable
 from server.models import ID
-from server.realtime import frames
-from server.realtime.channel import Channel, Step
+from server.realtime import audience, frames
+from server.realtime.audience import Watcher
+from server.realtime.channel import Channel
+from server.realtime.framed import FramedProtocol, framed
+from server.realtime.frames import Step
 from server.realtime.hub import Hub
 from server.realtime.protocol import abort
 from server.socket_caps import SocketCaps
 
-HEARTBEAT_SECONDS = 15.0
-SLOW_SECONDS = 10.0
-"""A client that takes no frame for so long is let go."""
 _READY_SECONDS = 5.0
-_GOODBYE_SECONDS = 1.0
 
-REFUSED, TRY_LATER, UNKNOWN_SHOWTIME, TOO_SLOW = 1008, 1013, 4404, 4408
+REFUSED, TRY_LATER, UNKNOWN_SHOWTIME = 1008, 1013, 4404
 
 
 class LiveRoutes:
@@ -59,16 +58,12 @@ class LiveRoutes:
         elif not ID.fullmatch(showtime_id):
             await _refuse(websocket, UNKNOWN_SHOWTIME)
         else:
-            with self._place(websocket) as free:
-                if free:
-                    await self._show(websocket, showtime_id)
+            with contextlib.ExitStack() as stack:
+                if stack.enter_context(self._place(websocket)):
+                    channel = stack.enter_context(self._hub.watched(showtime_id))
+                    await _show(websocket, channel, stack)
                 else:
                     await _refuse(websocket, TRY_LATER)
-
-    async def _show(self, websocket: WebSocket, showtime_id: str) -> None:
-        position = _position(websocket.query_params)
-        async with self._hub.watch(showtime_id) as channel:
-            await _serve(websocket, channel, *position)
 
     def _place(self, connection: HTTPConnection) -> AbstractContextManager[bool]:
         return self._caps.place(connection) if self._caps else contextlib.nullcontext(True)
@@ -113,13 +108,46 @@ async def _lines(channel: Channel, epoch: str, seq: int) -> AsyncIterator[str]:
         yield f"data: {frame}\n\n"
 
 
-async def _serve(websocket: WebSocket, channel: Channel, epoch: str, seq: int) -> None:
+async def _show(websocket: WebSocket, channel: Channel, stack: contextlib.ExitStack) -> None:
+    """Let the client watch; `stack` is what it holds as long as it does."""
     if not await channel.ready(_READY_SECONDS):
         await _refuse(websocket, TRY_LATER)
-        return
-    if channel.missing:
+    elif channel.missing:
         await _refuse(websocket, UNKNOWN_SHOWTIME)
-        return
+    elif protocol := framed(websocket):
+        _leave_to(protocol, channel, _position(websocket.query_params), stack)
+    else:
+        await _serve(websocket, channel, *_position(websocket.query_params))
+
+
+def _leave_to(
+    protocol: FramedProtocol,
+    channel: Channel,
+    position: tuple[str, int],
+    stack: contextlib.ExitStack,
+) -> None:
+    """Hand the connection over to the channel's audience: our own work here ends with that."""
+    if not protocol.gone:
+        watcher = channel.join(protocol, *position)
+        protocol.keep(Kept(watcher, stack.pop_all().close))
+
+
+class Kept:
+    """A watcher whose connection is kept; `done` gives back what it held."""
+
+    __slots__ = ("_done", "_watcher", "drained")
+
+    def __init__(self, watcher: Watcher, done: Callable[[], None] = lambda: None) -> None:
+        self._watcher = watcher
+        self._done = done
+        self.drained = watcher.drained
+
+    def lost(self) -> None:
+        self._watcher.lost()
+        self._done()
+
+
+async def _serve(websocket: WebSocket, channel: Channel, epoch: str, seq: int) -> None:
     sender = asyncio.create_task(_send(websocket, channel, epoch, seq))
     listener = asyncio.create_task(_listen(websocket))
     try:
@@ -144,7 +172,7 @@ async def _listen(websocket: WebSocket) -> None:
 async def _send(websocket: WebSocket, channel: Channel, epoch: str, seq: int) -> None:
     try:
         async for frame, _ in _frames(channel, epoch, seq):
-            async with asyncio.timeout(SLOW_SECONDS):
+            async with asyncio.timeout(audience.SLOW_SECONDS):
                 await websocket.send_text(frame)
     except TimeoutError:
         await _let_go(websocket)
@@ -155,22 +183,22 @@ async def _send(websocket: WebSocket, channel: Channel, epoch: str, seq: int) ->
 async def _let_go(websocket: WebSocket) -> None:
     """Tell a slow client why, if it still takes a word, and free what it holds."""
     with contextlib.suppress(TimeoutError, WebSocketDisconnect, RuntimeError):
-        async with asyncio.timeout(_GOODBYE_SECONDS):
-            await websocket.close(TOO_SLOW)
+        async with asyncio.timeout(audience.GOODBYE_SECONDS):
+            await websocket.close(audience.TOO_SLOW)
     abort(websocket)
 
 
 async def _frames(channel: Channel, epoch: str, seq: int) -> AsyncIterator[tuple[str, Step | None]]:
     """Yield what this watcher needs next, for ever: steps as changes come, and heartbeats."""
     loop = asyncio.get_running_loop()
-    beat_at = loop.time() + HEARTBEAT_SECONDS
-    step: Step | None = channel.step(epoch, seq) or channel.nothing_new()
+    beat_at = loop.time() + audience.HEARTBEAT_SECONDS
+    step: Step | None = channel.first_step(epoch, seq)
     while True:
         if step:
             epoch, seq = step.epoch, step.seq
             yield step.frame, step
         if loop.time() >= beat_at:
-            beat_at = loop.time() + HEARTBEAT_SECONDS
+            beat_at = loop.time() + audience.HEARTBEAT_SECONDS
             yield frames.heartbeat(seq, channel.mirror.now()), None
         step = channel.step(epoch, seq)
         if step is None:

@@ -17,11 +17,13 @@ from starlette.websockets import WebSocket
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import CloseCode, Frame
 from websockets.http11 import Request
+from websockets.protocol import State
 
 MAX_FRAGMENTS = 64
 MAX_WAITING = 1024
 """Messages that the application has not taken yet."""
 LEAVE_SECONDS = 5.0
+_GOODBYE_SECONDS = 1.0
 
 _SLICE = 4096
 """As much is parsed at once: a read may hold ten thousands of frames of six bytes."""
@@ -71,16 +73,67 @@ class AbortableProtocol(WebSocketsSansIOProtocol):
         self.frames = [whole]
         if self.close_sent:
             self.frames = []
-        elif self.queue.qsize() >= MAX_WAITING:
+        elif self._waiting() >= MAX_WAITING:
             self._refuse(CloseCode.POLICY_VIOLATION, "too many messages")
         elif self.curr_msg_data_type == "text" and not _is_utf8(whole):
             self._refuse(CloseCode.INVALID_DATA, "no UTF-8")
         else:
-            super().send_receive_event_to_app()
+            self._deliver()
+
+    def _waiting(self) -> int:
+        """Return how many messages the application has not taken yet."""
+        return self.queue.qsize()
+
+    def _deliver(self) -> None:
+        """Give the application the message that `frames` holds."""
+        super().send_receive_event_to_app()
 
     def handle_parser_exception(self) -> None:
         super().handle_parser_exception()
         self._leave_soon()
+
+    def keepalive_timeout(self) -> None:
+        super().keepalive_timeout()
+        self._leave_soon()
+
+    def shutdown(self) -> None:
+        """As uvicorn's, but who is leaving leaves, and a full transport is not waited for."""
+        if self._leaving:
+            return
+        if self.handshake_complete and (self.gone or self.buffered):
+            self.stop_keepalive()
+            self.transport.close()
+            self._leave_soon(_GOODBYE_SECONDS)
+        else:
+            super().shutdown()
+
+    @property
+    def gone(self) -> bool:
+        """No frame can be sent any more."""
+        return (
+            self.close_sent
+            or self.disconnected
+            or self.transport.is_closing()
+            or self.conn.state is not State.OPEN
+        )
+
+    @property
+    def buffered(self) -> int:
+        """Bytes that wait in this process to be taken by the system."""
+        return self.transport.get_write_buffer_size()
+
+    def farewell(self, code: int, seconds: float) -> None:
+        """Close with `code`; who does not answer that in time is cut off.
+
+        The application is told that it is over. Nothing happens when it was already.
+        """
+        if self.gone or not self.handshake_complete:
+            return
+        self.stop_keepalive()
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": ""})
+        self.conn.send_close(code)
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        self._leave_soon(seconds)
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
@@ -111,10 +164,10 @@ class AbortableProtocol(WebSocketsSansIOProtocol):
         self.transport.close()
         self._leave_soon()
 
-    def _leave_soon(self) -> None:
+    def _leave_soon(self, seconds: float = LEAVE_SECONDS) -> None:
         """Closing is polite and may take for ever; this ends it."""
         if not self.disconnected and not self._leaving:
-            self._leaving = self.loop.call_later(LEAVE_SECONDS, self.transport.abort)
+            self._leaving = self.loop.call_later(seconds, self.transport.abort)
 
 
 def _is_utf8(data: bytes) -> bool:
