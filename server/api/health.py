@@ -30,9 +30,9 @@ class HealthRoutes:
         ]
 
     async def health(self, request: Request) -> Response:
-        """200 when every dependency answers, else 503; each is named."""
+        """200 when every dependency answers, else 503; each is named. 503 also when we leave."""
         answers = await asyncio.gather(*(_check(check) for check in self._checks.values()))
-        healthy = all(answers)
+        healthy = all(answers) and not getattr(request.state, "leaving", False)
         checks = {
             name: "ok" if well else "unavailable"
             for name, well in zip(self._checks, answers, strict=True)
