@@ -87,6 +87,18 @@ async def test_those_at_one_place_get_the_same_bytes(told: Told) -> None:
     assert texts(pipes[0]) == ["to 0", "0-1"]
 
 
+async def test_those_who_have_come_to_one_place_go_on_together(told: Told) -> None:
+    early, late = Pipe(), Pipe()
+    told.join(early)
+    told.seq = 1
+    told.join(late)
+    for seq in (2, 3, 4):
+        await told.tell(seq)
+    assert texts(early) == ["to 0", "0-2", "2-3", "3-4"]
+    assert texts(late) == ["to 1", "1-2", "2-3", "3-4"]
+    assert told.built == [0, 1, 2, 3]
+
+
 async def test_a_round_goes_slice_by_slice_and_lets_the_loop_breathe(
     told: Told, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,6 +1,7 @@
 """The `rowlock` command, as a person or a process manager runs it."""
 
 import asyncio
+import gc
 import json
 import logging
 import os
@@ -475,3 +476,11 @@ class TestRefusals:
         monkeypatch.chdir(tmp_path)
         monkeypatch.setattr(cli.demo, "seed", interrupted)
         assert cli.main(["seed"]) == cli.STOPPED
+
+
+def test_what_the_start_has_made_is_out_of_every_later_collection() -> None:
+    try:
+        cli._opened(Settings(_env_file=None))  # type: ignore[call-arg]
+        assert gc.get_freeze_count() > 10_000
+    finally:
+        gc.unfreeze()

@@ -89,7 +89,7 @@ async def test_a_watcher_has_no_task_and_a_flush_wakes_none(
         assert len(ours) == (0 if ready_frames else 50)
         for raw in raws:
             raw.leave(reset=False)
-        await eventually(lambda: watched.watchers == 0)
+        await eventually(lambda: watched.watchers == len(watched.audience) == 0)
 
 
 def tasks_woken(monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -149,9 +149,7 @@ async def test_a_slow_client_delays_nobody_and_catches_up_with_redis(
     loop = asyncio.get_running_loop()
     async with narrow(host) as deaf, connect(address(host)) as good:
         first, seen = await receive(deaf), await receive(good)
-        transport = kept[0].transport
-        while kept[0].writable.is_set():  # frames that say nothing, until it is full
-            transport.write(b"\x81\x7e\x10\x00" + b" " * 4096)
+        fill(kept[0])
         slowest = 0.0
         for n in range(30):
             asked = loop.time()
@@ -163,7 +161,8 @@ async def test_a_slow_client_delays_nobody_and_catches_up_with_redis(
         assert slowest < 1.0
         states, told = list(first["states"]), []
         while not told or told[-1]["seq"] != seen["seq"]:
-            text = await deaf.recv()
+            async with asyncio.timeout(5):
+                text = await deaf.recv()
             if text.strip():
                 told.append(json.loads(text))
         for event in (event for step in told for event in step["events"]):
@@ -197,8 +196,7 @@ async def test_one_that_never_reads_is_cut_and_nothing_of_it_is_kept(
     raw = await watching(host, takes=4096)
     raw.writer.transport.pause_reading()  # type: ignore[attr-defined]
     told, held = audience_of(kept[0]), weakref.ref(kept[0])
-    while kept[0].writable.is_set():
-        kept[0].transport.write(b"\x81\x7e\x10\x00" + b" " * 4096)
+    fill(kept[0])
     flush(kept)
     kept.clear()
     client = raw.writer.get_extra_info("socket")
@@ -218,8 +216,7 @@ async def test_one_that_reads_late_hears_why_it_was_let_go(
     async with narrow(host) as deaf:
         await receive(deaf)
         told = audience_of(kept[0])
-        while kept[0].writable.is_set():
-            kept[0].transport.write(b"\x81\x7e\x10\x00" + b" " * 4096)
+        fill(kept[0])
         flush(kept)
         assert len(told) == 1
         await eventually(lambda: len(told) == 0)
@@ -243,19 +240,30 @@ async def test_what_a_kept_one_says_is_not_kept(host: str, kept: list[FramedProt
     raw.leave(reset=False)
 
 
-async def test_one_that_says_farewell_and_does_not_read_is_cut(
-    host: str, kept: list[FramedProtocol], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("end", ["farewell", "no pong", "shutdown"])
+async def test_one_that_does_not_read_cannot_stay_by_being_closed(
+    host: str, kept: list[FramedProtocol], monkeypatch: pytest.MonkeyPatch, end: str
 ) -> None:
-    monkeypatch.setattr("server.realtime.protocol.LEAVE_SECONDS", 0.2)
+    """uvicorn closes it, and closing waits until all was taken, which is never."""
     monkeypatch.setattr(FramedProtocol._leave_soon, "__defaults__", (0.2,))
     raw = await watching(host, takes=4096)
     raw.writer.transport.pause_reading()  # type: ignore[attr-defined]
-    while kept[0].writable.is_set():
-        kept[0].transport.write(b"\x81\x7e\x10\x00" + b" " * 4096)
-    await raw.send(frame(CLOSE, b"\x03\xe8"))
+    fill(kept[0])
+    if end == "farewell":
+        await raw.send(frame(CLOSE, b"\x03\xe8"))
+    elif end == "no pong":
+        kept[0].keepalive_timeout()
+    else:
+        kept[0].shutdown()
     client = raw.writer.get_extra_info("socket")
-    await eventually(lambda: not is_held(client))
+    await eventually(lambda: not is_held(client), seconds=3)
     raw.leave(reset=True)
+
+
+def fill(protocol: FramedProtocol) -> None:
+    """Send what says nothing until the transport is full."""
+    while protocol.writable.is_set():
+        protocol.transport.write(b"\x81\x7e\x10\x00" + b" " * 4096)
 
 
 # -- what this stands on ---------------------------------------------------------------------------

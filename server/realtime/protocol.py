@@ -125,12 +125,11 @@ class AbortableProtocol(WebSocketsSansIOProtocol):
     def farewell(self, code: int, seconds: float) -> None:
         """Close with `code`; who does not answer that in time is cut off.
 
-        The application is told that it is over. Nothing happens when it was already.
+        The application hears of it at the end. Nothing happens to one that is closed already.
         """
         if self.gone or not self.handshake_complete:
             return
         self.stop_keepalive()
-        self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": ""})
         self.conn.send_close(code)
         self.transport.write(b"".join(self.conn.data_to_send()))
         self._leave_soon(seconds)
