@@ -279,6 +279,7 @@ async def appended(feed: Feed) -> list[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 async def test_who_comes_while_mongodb_is_away_is_asked_to_come_later(
     valkey: EmbeddedValkey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

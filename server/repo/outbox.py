@@ -48,7 +48,8 @@ class Outbox:
     async def add_within(self, transaction: Transaction, records: Sequence[AuditRecord]) -> None:
         """Store acts together with what they did."""
         if records:
-            rows = [_row_of(record, new_id("out")) for record in records]
+            ids = sorted(new_id("out") for _ in records)  # copied in the order of their ids
+            rows = [_row_of(record, row_id) for record, row_id in zip(records, ids, strict=True)]
             await self._rows.insert_many(rows, session=transaction)
 
     async def add_all(self, rows: list[Document]) -> None:
