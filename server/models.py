@@ -58,8 +58,7 @@ def new_id(prefix: str) -> str:
 
 def rfc3339(moment: datetime) -> str:
     """Render as RFC 3339 UTC with milliseconds."""
-    utc = moment.astimezone(UTC)
-    return f"{utc:%Y-%m-%dT%H:%M:%S}.{utc.microsecond // 1000:03d}Z"
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
 
 
 def from_ms(milliseconds: int) -> datetime:

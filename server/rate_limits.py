@@ -155,6 +155,8 @@ class RateLimits:
 
         `lenience` times as much is allowed as usual. Raises StoreUnavailable for a closed class.
         """
+        if self._buckets is None:
+            return None
         rules = self._classes[name]
         whose = {"user": user, "address": address, "site": site, "account": account}
         buckets = [
@@ -162,7 +164,7 @@ class RateLimits:
             for kind, who in whose.items()
             if who and (limit := getattr(rules, kind)) is not None
         ]
-        if self._buckets is None or not buckets:
+        if not buckets:
             return None
         try:
             wait, levels = await self._take(self._buckets, buckets, closed=rules.closed)

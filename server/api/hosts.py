@@ -7,9 +7,9 @@ that machine for the page's own server. What gives it away is the Host header.
 import ipaddress
 import re
 from contextlib import suppress
+from functools import lru_cache
 from urllib.parse import urlsplit
 
-from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from server.api.problems import render
@@ -19,6 +19,7 @@ from server.settings import Settings
 BY_ANY_NAME = {"/health", "/health/live", "/metrics"}
 """What watchers ask by address; it tells nothing about anybody."""
 
+_REMEMBERED = 1024
 _HOST = re.compile(r"(\[[0-9a-f:.]{2,45}\]|[a-z0-9._-]{1,253})(:[0-9]{1,5})?", re.IGNORECASE)
 
 
@@ -31,8 +32,9 @@ class Hosts:
         further = settings.allowed_hosts or settings.cors_origins
         self._development = settings.is_development
         self._names = {_name_in(place) for place in (settings.origin, *further)} - {""}
+        self.allows = lru_cache(_REMEMBERED)(self._allows)
 
-    def allows(self, host: str) -> bool:
+    def _allows(self, host: str) -> bool:
         """`host` is a Host header, `name[:port]`."""
         match = _HOST.fullmatch(host)
         if match is None:
@@ -52,8 +54,8 @@ class KnownHosts:
         if scope["type"] not in ("http", "websocket") or scope["path"] in BY_ANY_NAME:
             await self.app(scope, receive, send)
             return
-        named = Headers(scope=scope).getlist("host")
-        if len(named) == 1 and self._hosts.allows(named[0]):
+        named = [value for name, value in scope["headers"] if name == b"host"]
+        if len(named) == 1 and self._hosts.allows(named[0].decode("latin-1")):
             await self.app(scope, receive, send)
         else:
             await render(HostNotAllowed(), scope["state"]["request_id"])(scope, receive, send)

@@ -3,9 +3,8 @@
 import logging
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
-from starlette.datastructures import MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -21,6 +20,8 @@ logger = logging.getLogger("rowlock.api")
 _CLIENT_GONE = 499
 """Only for the log: nobody was left to read an answer (the number that nginx uses)."""
 
+Header = tuple[bytes, bytes]
+
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -30,7 +31,8 @@ class RequestEnvelope:
     def __init__(self, app: ASGIApp, headers: Mapping[str, str] = SECURITY_HEADERS) -> None:
         """`headers` are put onto every answer that does not set them itself."""
         self.app = app
-        self._headers = headers
+        self._headers = [(n.lower().encode(), v.encode("latin-1")) for n, v in headers.items()]
+        self._api_headers = [*self._headers, (b"cache-control", b"no-store")]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
@@ -51,12 +53,7 @@ class RequestEnvelope:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = MutableHeaders(scope=message)
-                headers["X-Request-ID"] = request_id
-                for name, value in self._headers.items():
-                    headers.setdefault(name, value)
-                if scope["path"].startswith("/api/"):
-                    headers.setdefault("Cache-Control", "no-store")
+                message["headers"] = self._with_ours(scope["path"], request_id, message["headers"])
             await send(message)
 
         too_large = _declared_length(scope) > MAX_BODY
@@ -79,6 +76,12 @@ class RequestEnvelope:
                 (time.perf_counter() - started) * 1000,
                 extra={"request_id": request_id},
             )
+
+    def _with_ours(self, path: str, request_id: str, headers: Iterable[Header]) -> list[Header]:
+        ours = self._api_headers if path.startswith("/api/") else self._headers
+        theirs = [*headers, (b"x-request-id", request_id.encode())]
+        there = {name for name, _ in theirs}
+        return theirs + [header for header in ours if header[0] not in there]
 
 
 def _declared_length(scope: Scope) -> int:
