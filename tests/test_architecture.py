@@ -39,7 +39,7 @@ READ_SIDE = {"server.repo.seat_answers", "server.repo.keys"}
 
 REACH = {
     "redis": {"repo/redis.py", "realtime/listener.py"},
-    "hiredis": {"realtime/listener.py"},
+    "hiredis": {"repo/wire.py", "realtime/listener.py"},
     "argon2": {"auth/passwords.py"},
     "zxcvbn": {"auth/password_rules.py"},
     "motor": {"repo/mongo.py"},

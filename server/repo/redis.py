@@ -7,9 +7,10 @@ to give the same answer then. Whatever the driver raises becomes StoreUnavailabl
 import asyncio
 import hashlib
 from collections.abc import Awaitable, Iterable, Mapping
-from typing import Any
+from typing import Any, cast
 
-from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio import BlockingConnectionPool
+from redis.asyncio import Redis as Driver
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import (
@@ -24,6 +25,7 @@ from redis.exceptions import (
 
 from server import lua
 from server.errors import StoreUnavailable
+from server.repo.wire import ErrorReply, SharedWire, Wire
 
 __all__ = ["Redis", "Scripts", "answer", "connect", "server_version"]
 
@@ -32,7 +34,19 @@ _TIMEOUT_S = 3.0
 _RETRIES = 2
 
 
-def connect(url: str) -> "Redis":
+class Redis(Driver):
+    """redis-py's client, and beside it the wire that scripts go over."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.wire = SharedWire(lambda: _open_wire(self.connection_pool.connection_kwargs))
+
+    async def aclose(self, close_connection_pool: bool | None = None) -> None:
+        await self.wire.close()
+        await super().aclose(close_connection_pool)
+
+
+def connect(url: str) -> Redis:
     """Return a client for `url` (redis:// or rediss://); connects lazily.
 
     Raises ValueError when the address itself cannot be understood.
@@ -47,7 +61,18 @@ def connect(url: str) -> "Redis":
         socket_connect_timeout=_TIMEOUT_S,
         retry=Retry(ExponentialBackoff(cap=0.5, base=0.02), _RETRIES),
     )
-    return Redis.from_pool(pool)  # and so closes it
+    return cast(Redis, Redis.from_pool(pool))  # and so closes it
+
+
+async def _open_wire(address: Mapping[str, Any]) -> Wire:
+    async with asyncio.timeout(_TIMEOUT_S):
+        loop = asyncio.get_running_loop()
+        _, wire = await loop.create_connection(
+            lambda: Wire(_TIMEOUT_S), address["host"], address["port"]
+        )
+        if database := address.get("db"):
+            await wire.call("SELECT", database)
+    return wire
 
 
 async def answer(command: Awaitable[Any]) -> Any:
@@ -71,7 +96,7 @@ _NOT_NOW = ("BUSY", "NOREPLICAS", "MISCONF", "MASTERDOWN")
 """Replies that mean "not now": those that the driver has classes for lose their first word."""
 
 
-async def server_version(redis: "Redis") -> tuple[int, ...]:
+async def server_version(redis: Redis) -> tuple[int, ...]:
     """Return the version of the server as Redis counts it, e.g. (7, 2, 4)."""
     info = await answer(redis.info("server"))
     return tuple(int(part) for part in str(info["redis_version"]).split("."))
@@ -80,7 +105,7 @@ async def server_version(redis: "Redis") -> tuple[int, ...]:
 class Scripts:
     """Runs the scripts of `server/lua` by name."""
 
-    def __init__(self, redis: "Redis") -> None:
+    def __init__(self, redis: Redis) -> None:
         self.redis = redis
         self._scripts = {name: lua.load(name) for name in lua.names()}
         self._digests = {
@@ -98,17 +123,31 @@ class Scripts:
         script = self._scripts[name]
         if args.keys() != set(script.args):
             raise TypeError(f"{name} takes {', '.join(script.args)}")
-        argv = [args[arg] for arg in script.args]
+        named: list[str | int] = [keys[key] for key in script.keys]
+        named += [args[arg] for arg in script.args]
         if script.rest:
-            argv.extend(rest)
-        named = [*(keys[key] for key in script.keys), *argv]
-        word, *reply = await answer(self._call(script, named))
+            named.extend(rest)
+        word, *reply = await self._reply(script, named)
         if word not in script.words:
             raise ValueError(f"{name} answered {word!r}, which its header does not name")
         return word, reply
 
+    async def _reply(self, script: lua.Script, named: list[str | int]) -> Any:
+        """Send the digest over the shared wire; whatever goes wrong there is the driver's work."""
+        digest, count = self._digests[script.name], len(script.keys)
+        try:
+            reply = await self.redis.wire.call("EVALSHA", digest, count, *named)
+        except TimeoutError as error:
+            raise StoreUnavailable from error
+        except OSError:
+            pass
+        else:
+            if not isinstance(reply, ErrorReply):
+                return reply
+        return await answer(self._call(script, named))
+
     async def _call(self, script: lua.Script, named: list[str | int]) -> Any:
-        """Send the digest; the whole script when the server has forgotten it.
+        """Send the digest by the driver; the whole script when the server has forgotten it.
 
         Loading it and sending the digest again would leave a gap for the next SCRIPT FLUSH.
         """
