@@ -52,7 +52,7 @@ def _in_requests() -> list[Point]:
         *both(f"{SEATS}.extend", "locks"),
         *both(f"{SEATS}.release", "locks", 8),
         *both(f"{SEATS}.revoke", "revoke"),
-        *both(f"{OUTBOX}.add_all", "locks", 3),
+        *both(f"{OUTBOX}.add_logged", "locks", 3),
         Point("after", f"{ANSWERS}.begin", "buy", 8),
         *both(f"{ANSWERS}.finish", "buy", 8),
         Point("after", f"{ANSWERS}.begin", "pay again"),

@@ -6,7 +6,7 @@ import pytest
 
 from server.repo.outbox import Outbox
 from server.repo.seat_journal import SeatJournal
-from server.repo.seat_log import log_entry
+from server.repo.seat_log import read_logged
 from tests.running import IN_MODULE_LOOP, eventually, lock, problem, served
 
 pytestmark = IN_MODULE_LOOP
@@ -23,17 +23,18 @@ class Held(Outbox):
         self.gate = asyncio.Event()
         self.failing = None
 
-    async def add_all(self, rows):
-        self.batches.append([row["_id"] for row in rows])
+    async def add_logged(self, logged):
+        self.batches.append([read_logged(each).id for each in logged])
         await self.gate.wait()
         if self.failing:
             raise self.failing
-        await super().add_all(rows)
+        await super().add_logged(logged)
 
 
 def entry(name):
     fields = ("showtime", "request_id", "type", "reason", "actor", "owner", "lock", "booking")
-    return log_entry({**dict.fromkeys(fields, ""), "id": name, "at": "1000", "seats": "A1"})
+    fields = {**dict.fromkeys(fields, ""), "id": name, "at": 1000, "seats": "A1"}
+    return [each for pair in fields.items() for each in pair]
 
 
 async def test_what_comes_during_a_write_goes_together_into_the_next(server):
@@ -110,10 +111,10 @@ async def test_nothing_that_was_acknowledged_is_missing_after_a_wipe(server, mon
 async def test_without_mongodb_nothing_is_acknowledged(server, monkeypatch):
     from pymongo.errors import AutoReconnect
 
-    async def away(self, rows):
+    async def away(self, logged):
         raise AutoReconnect("away")
 
     showtime = await server.showtime()
     await lock(server.bob, showtime, "A1")
-    monkeypatch.setattr(Outbox, "add_all", away)
+    monkeypatch.setattr(Outbox, "add_logged", away)
     problem(await lock(server.bob, showtime, "A2"), 503, "store_unavailable")

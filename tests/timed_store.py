@@ -23,7 +23,7 @@ from server.repo.claims import ClaimStore
 from server.repo.keys import operation_key, showtime_keys, showtime_of_channel
 from server.repo.redis import Scripts, connect
 from server.repo.seat_journal import SeatJournal
-from server.repo.seat_log import LogEntry, SeatLog
+from server.repo.seat_log import LogEntry, Logged, SeatLog, read_logged
 from server.repo.seats import SeatStore
 from tests.processes import Mutant
 
@@ -181,9 +181,9 @@ class TimedStore:
         """Name a lock, an operation or an epoch that the operation under way brings forth."""
         return f"{kind}_{self.number}"
 
-    async def write(self, entries: list[LogEntry]) -> None:
+    async def write(self, logged: Sequence[Logged]) -> None:
         """Be the journal of the seat store."""
-        self.journal += entries
+        self.journal += [read_logged(each) for each in logged]
 
     def close(self) -> None:
         self._loop.run_until_complete(self._redis.aclose())

@@ -11,6 +11,7 @@ from typing import Any
 
 from server.models import new_id
 from server.repo.mongo import Database, Document, DuplicateKeyError, Transaction
+from server.repo.seat_log import Logged, read_logged
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,16 +53,22 @@ class Outbox:
             rows = [_row_of(record, row_id) for record, row_id in zip(records, ids, strict=True)]
             await self._rows.insert_many(rows, session=transaction)
 
-    async def add_all(self, rows: list[Document]) -> None:
-        """Store rows that are entries of the log already, in one write."""
-        await self._rows.insert_one({"_id": new_id("out"), "rows": rows})
+    async def add_logged(self, logged: Sequence[Logged]) -> None:
+        """Store what seat scripts have logged, as they did, in one write."""
+        await self._rows.insert_one({"_id": new_id("out"), "logged": logged})
 
     async def oldest(self, limit: int) -> list[Waiting]:
         documents = await self._rows.find().sort("_id", 1).to_list(limit)
-        return [Waiting(each["_id"], each.get("rows", [each])) for each in documents]
+        return [Waiting(each["_id"], _rows_in(each)) for each in documents]
 
     async def remove(self, ids: list[str]) -> None:
         await self._rows.delete_many({"_id": {"$in": ids}})
+
+
+def _rows_in(document: Document) -> list[Document]:
+    if "logged" not in document:
+        return [document]
+    return [read_logged(each).as_row() for each in document["logged"]]
 
 
 def _row_of(record: AuditRecord, record_id: str) -> Document:

@@ -4,36 +4,44 @@ Redis logs it in the step that does it, but a wiped or failed-over Redis forgets
 """
 
 import asyncio
+from collections.abc import Sequence
 
-from server.repo.mongo import Document
 from server.repo.outbox import Outbox
-from server.repo.seat_log import LogEntry
+from server.repo.seat_log import Logged
 
 _AT_ONCE = 100
 """So many acts a document: it stays far from the size that MongoDB refuses."""
+_APART_SECONDS = 0.004
+"""A write costs the same however much is in it; so when there is much to do, it is gathered."""
 
 
 class SeatJournal:
-    """Group commit: what comes while a write is under way goes together into the next one."""
+    """Group commit: what comes while a write is under way, or right after one, goes together into
+    the next."""
 
     def __init__(self, outbox: Outbox) -> None:
         self._outbox = outbox
-        self._waiting: list[tuple[list[Document], asyncio.Future[None]]] = []
+        self._waiting: list[tuple[Sequence[Logged], asyncio.Future[None]]] = []
         self._writer: asyncio.Task[None] | None = None
+        self._next_at = 0.0
 
-    async def write(self, entries: list[LogEntry]) -> None:
+    async def write(self, logged: Sequence[Logged]) -> None:
         """Return once a majority has them; raises what MongoDB raises."""
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(([entry.as_row() for entry in entries], done))
+        self._waiting.append((logged, done))
         if self._writer is None:
             self._writer = asyncio.create_task(self._write_all())
         await done
 
     async def _write_all(self) -> None:
+        loop = asyncio.get_running_loop()
         while self._waiting:
+            if (wait := self._next_at - loop.time()) > 0:
+                await asyncio.sleep(wait)
+            self._next_at = loop.time() + _APART_SECONDS
             batch, self._waiting = self._waiting[:_AT_ONCE], self._waiting[_AT_ONCE:]
             try:
-                await self._outbox.add_all([row for rows, _ in batch for row in rows])
+                await self._outbox.add_logged([each for logged, _ in batch for each in logged])
             except Exception as error:
                 for _, done in batch:
                     if not done.done():

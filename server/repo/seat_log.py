@@ -9,6 +9,9 @@ from server.repo.keys import partition_keys
 from server.repo.mongo import Document
 from server.repo.redis import Redis, answer
 
+Logged = list[Any]
+"""One event as a script has logged it: names and values in turn."""
+
 
 @dataclass(frozen=True, slots=True)
 class LogEntry:
@@ -60,6 +63,10 @@ class SeatLog:
         """Drop entries that are safe elsewhere."""
         if positions:
             await answer(self._redis.xdel(partition_keys(partition)["log_key"], *positions))
+
+
+def read_logged(logged: Logged) -> LogEntry:
+    return log_entry(dict(zip(logged[::2], logged[1::2], strict=True)))
 
 
 def log_entry(fields: Mapping[str, Any], position: str = "") -> LogEntry:

@@ -22,7 +22,7 @@ from server.repo.seat_answers import (
     refuse,
 )
 from server.repo.seat_journal import SeatJournal
-from server.repo.seat_log import log_entry
+from server.repo.seat_log import Logged
 
 
 class SeatStore:
@@ -193,11 +193,10 @@ class SeatStore:
         rows = await answer(pipeline.execute())
         return [(epoch, int(seq)) if epoch else None for epoch, seq in rows]
 
-    async def _record(self, logged: list[list[str]]) -> None:
+    async def _record(self, logged: Sequence[Logged]) -> None:
         """Have the journal keep what a script has logged."""
         if logged and self._journal:
-            pairs = (dict(zip(flat[::2], flat[1::2], strict=True)) for flat in logged)
-            await self._journal.write([log_entry(fields) for fields in pairs])
+            await self._journal.write(logged)
 
     async def _run(
         self, script: str, showtime_id: str, rest: Sequence[str] = (), **args: str | int
