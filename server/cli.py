@@ -18,10 +18,11 @@ from server.auth.build import build_auth
 from server.binaries import EmbeddedError
 from server.parent_death import end_with_parent
 from server.repo.users import Users
-from server.serving import ServingError, bind, serve
+from server.serving import ServingError, bind, reserved, serve
 from server.settings import Settings, SettingsError, load
 from server.settings_checks import doubts
 from server.stores import StoreError
+from server.supervisor import Supervisor
 
 logger = logging.getLogger("rowlock.cli")
 
@@ -82,6 +83,15 @@ def _parser() -> argparse.ArgumentParser:
             added.add_argument(
                 "--with-parent", action="store_true", help="stop when the caller ends (Linux)"
             )
+        if command is serve_alone:
+            added.add_argument(
+                "--workers",
+                type=_count,
+                default=1,
+                metavar="N",
+                help="so many processes on the port, and one for the background work",
+            )
+            added.add_argument("--shared-port", action="store_true", help=argparse.SUPPRESS)
 
     add("dev", dev, "development server with stores, demo catalogue and demo people", endless=True)
     add("serve", serve_alone, "server", endless=True)
@@ -91,6 +101,13 @@ def _parser() -> argparse.ArgumentParser:
     add("check", check, "look for broken promises in Redis and MongoDB")
     add("grant-admin", grant_admin, "make a person ADMIN")
     return parser
+
+
+def _count(text: str) -> int:
+    """Read how many; raises ValueError."""
+    if (count := int(text)) < 1:
+        raise ValueError
+    return count
 
 
 async def _until_signal(command: Coroutine[None, None, None]) -> bool:
@@ -115,15 +132,34 @@ async def dev(settings: Settings, _: argparse.Namespace) -> None:
             await serve(build(opened), listener, lambda: print(_banner(opened), flush=True))
 
 
-async def serve_alone(settings: Settings, _: argparse.Namespace) -> None:
+async def serve_alone(settings: Settings, arguments: argparse.Namespace) -> None:
     if settings.lets_the_network_in_as_anybody:
         raise CommandError(
             "APP_ENV: is development, where anybody may sign in as ADMIN, and HOST is"
             f" {settings.host}: set APP_ENV, or a HOST that only this machine reaches"
         )
-    with bind(settings.host, settings.port) as listener:
+    if arguments.workers > 1:
+        await _serve_together(settings, arguments.workers)
+        return
+    with bind(settings.host, settings.port, shared=arguments.shared_port) as listener:
         async with stores.opened(_on_port_of(listener, settings)) as opened:
             await serve(build(opened), listener, lambda: _opened(opened))
+
+
+async def _serve_together(settings: Settings, count: int) -> None:
+    """Serve by several processes; the background work, which there is once, has its own."""
+    commands = [["serve", "--shared-port"]] * count
+    if settings.background_work == "on":
+        commands.append(["worker"])
+    with reserved(settings.host, settings.port) as port:
+        async with stores.opened(settings) as opened:
+            environment = {
+                "PORT": str(port),
+                "REDIS_URL": opened.redis_url,
+                "MONGO_URI": opened.mongo_uri,
+                "BACKGROUND_WORK": "off",
+            }
+            await Supervisor(commands, environment).run()
 
 
 async def worker(settings: Settings, _: argparse.Namespace) -> None:
@@ -174,6 +210,7 @@ def _opened(settings: Settings) -> None:
     """What was made until now stays to the end: no collection has to look at it again."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(50_000, 50, 100)
     logger.info("open at %s", settings.origin)
 
 

@@ -40,8 +40,11 @@ class ServingError(Exception):
     """The server cannot be started; the message is one line for a person."""
 
 
-def bind(host: str, port: int) -> socket.socket:
+def bind(host: str, port: int, *, shared: bool = False) -> socket.socket:
     """Return a listening socket; raises ServingError when it cannot be had.
+
+    `shared`: other processes of the same user may listen there as well, if they say so too; the
+    kernel gives each connection to one of them (SO_REUSEPORT, evenly so on Linux).
 
     Clients that connect before `serve` runs are kept waiting, not refused. Who is just leaving may
     have the port for a moment more.
@@ -49,7 +52,7 @@ def bind(host: str, port: int) -> socket.socket:
     give_up = time.monotonic() + _LEAVING_S
     while True:
         try:
-            return _listener(host, port)
+            return _listener(host, port, shared)
         except OSError as error:
             if error.errno == EADDRINUSE and time.monotonic() < give_up:
                 time.sleep(0.05)
@@ -58,9 +61,21 @@ def bind(host: str, port: int) -> socket.socket:
             raise ServingError(f"cannot listen on {host} port {port}: {reason}") from None
 
 
-def _listener(host: str, port: int) -> socket.socket:
+def _listener(host: str, port: int, shared: bool) -> socket.socket:
     family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-    return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    return socket.create_server((host, port), family=family, backlog=_BACKLOG, reuse_port=shared)
+
+
+@contextmanager
+def reserved(host: str, port: int) -> Iterator[int]:
+    """Keep a port, any when 0, for processes that share it; yields its number. Raises as `bind`."""
+    bind(host, port).close()  # or we would join whoever shares it already
+    family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+    with socket.socket(family) as place:
+        place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        place.bind((host, port))
+        yield place.getsockname()[1]
 
 
 async def serve(app: ASGIApp, listener: socket.socket, ready: Callable[[], None]) -> None:
