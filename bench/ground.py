@@ -14,6 +14,7 @@ from pathlib import Path
 from time import perf_counter
 
 import httpx
+import psutil
 from pydantic import SecretStr
 
 from server.auth.tokens import AccessTokens
@@ -113,18 +114,52 @@ def tokens(count: int) -> list[str]:
     return [minted.mint(person)[0] for person in people]
 
 
+@dataclass(frozen=True, slots=True)
+class Process:
+    """One process of ours, and under which address it answers."""
+
+    address: str
+    pid: int
+
+    @property
+    def host(self) -> str:
+        return self.address.partition("://")[2]
+
+    def cpu_seconds(self) -> float:
+        """Return what it has used, user and system."""
+        times = psutil.Process(self.pid).cpu_times()
+        return float(times.user + times.system)
+
+
 @asynccontextmanager
-async def server(stores: Stores, **environment: str) -> AsyncIterator[str]:
-    """Run `rowlock serve` as a process of its own; yields its address, http://127.0.0.1:port."""
+async def server(
+    stores: Stores, command: Sequence[str] = ("server", "serve"), **environment: str
+) -> AsyncIterator[Process]:
+    """Run `rowlock serve`, or another module of Python that serves HTTP on PORT."""
     with bind("127.0.0.1", 0) as listener:
         port = listener.getsockname()[1]
-    address = f"http://127.0.0.1:{port}"
+    async with _process(stores, command, PORT=str(port), **environment) as process:
+        address = f"http://127.0.0.1:{port}"
+        await _answers(f"{address}/health", process)
+        yield Process(address, process.pid)
+
+
+@asynccontextmanager
+async def worker(stores: Stores) -> AsyncIterator[None]:
+    """Run `rowlock worker`: the background work, in a process of its own."""
+    async with _process(stores, ("server", "worker")):
+        yield
+
+
+@asynccontextmanager
+async def _process(
+    stores: Stores, command: Sequence[str], **environment: str
+) -> AsyncIterator[asyncio.subprocess.Process]:
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "server", "serve"),
+        *(sys.executable, "-m", *command),
         env={
             **os.environ,
             "APP_ENV": "development",
-            "PORT": str(port),
             "REDIS_URL": stores.redis_url,
             "MONGO_URI": stores.mongo_uri,
             "JWT_SECRET": JWT_SECRET,
@@ -135,8 +170,7 @@ async def server(stores: Stores, **environment: str) -> AsyncIterator[str]:
         },
     )
     try:
-        await _answers(f"{address}/health", process)
-        yield address
+        yield process
     finally:
         process.terminate()
         await process.wait()

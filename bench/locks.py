@@ -1,8 +1,13 @@
 """Seat locks per second over HTTP: three seats, signed in, 32 connections, one server process.
 
-Two references, measured in the same call: an empty route of the same server (what HTTP costs
-here), and the bare script under redis-benchmark (what Redis could do). Each request is the first
-lock of its user on its showtime, so that all are granted. Prints medians of several rounds.
+References, measured in turns with the real thing: an empty route of the same server (what HTTP
+costs here), the plain path (`bench.plain_locks`: the same script without anything gathered or
+remembered, and without an audit log), and the bare script under redis-benchmark. Then the same in
+other shapes: one showtime or ten thousand, a hundred seats in each or eighty thousand.
+
+Each request is the first lock of its user on its showtime, so that all are granted, and their
+audit entries are in MongoDB before they are answered. The background work has a process of its own,
+as with `rowlock serve --workers`. Prints medians of several rounds; CPU is that of the server.
 """
 
 import argparse
@@ -10,7 +15,11 @@ import asyncio
 import csv
 import json
 import shutil
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from statistics import median
 from urllib.parse import urlsplit
 
@@ -23,60 +32,142 @@ from server.repo.keys import showtime_keys
 from server.repo.redis import Scripts, connect
 
 CONNECTIONS = 32
-SEATS = 900
-PEOPLE = 300
 SEATS_A_LOCK = 3
+LOADED_AT_ONCE = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """So many showtimes, and so many seats in each."""
+
+    showtimes: int
+    seats: int
+
+    @property
+    def ids(self) -> list[str]:
+        return [f"sho_{self.showtimes}_{self.seats}_{n}" for n in range(self.showtimes)]
+
+    def __str__(self) -> str:
+        return f"{self.showtimes:,} showtimes of {self.seats:,} seats"
+
+
+USUAL = Shape(30, 900)
+SHAPES = (Shape(1, 80_000), Shape(300, 100), USUAL, Shape(10_000, 100))
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    per_second: float
+    p99_ms: float
+    cpu_us: float
+    """CPU of the server for each request."""
+
+
+class Bench:
+    def __init__(
+        self, stores: ground.Stores, rowlock: ground.Process, plain: ground.Process, requests: int
+    ) -> None:
+        self._stores = stores
+        self._rowlock = rowlock
+        self._plain = plain
+        self._requests = requests
+        self._people = ground.tokens(requests)
+        self._seats: dict[Shape, list[str]] = {}
+
+    async def prepare(self, shapes: Sequence[Shape]) -> None:
+        """Plan the showtimes, and have each token and each showtime seen once."""
+        for shape in shapes:
+            self._seats[shape] = await ground.plan(self._stores.mongo_uri, shape.ids, shape.seats)
+        host = self._rowlock.host
+        greeting = [_ask(host, "GET", shape.ids[0], each) for each in self._people]
+        await http_load.run(self._rowlock.address, greeting, 8)
+        for shape in shapes:
+            await self._empty_stores(shape)
+            looking = [_ask(host, "GET", each, self._people[0]) for each in shape.ids]
+            await http_load.run(self._rowlock.address, looking, 8)
+
+    async def empty_route(self) -> Figure:
+        requests = [http_load.request("GET", self._rowlock.host, "/health/live")]
+        return await self._measured(self._rowlock, requests * self._requests)
+
+    async def locks(self, shape: Shape) -> Figure:
+        await self._empty_stores(shape)
+        return await self._measured(self._rowlock, self._locking(self._rowlock, shape))
+
+    async def plain(self) -> Figure:
+        await self._empty_stores(USUAL)
+        return await self._measured(self._plain, self._locking(self._plain, USUAL))
+
+    async def _empty_stores(self, shape: Shape) -> None:
+        """Forget every lock, and load the showtimes of `shape` anew."""
+        redis = connect(self._stores.redis_url)
+        await redis.flushall()
+        claims, showtimes = ClaimStore(Scripts(redis)), iter(shape.ids)
+        while some := list(islice(showtimes, LOADED_AT_ONCE)):
+            await asyncio.gather(*(load(claims, showtime) for showtime in some))
+        await redis.aclose()
+
+    def _locking(self, process: ground.Process, shape: Shape) -> list[bytes]:
+        seats, ids, count = self._seats[shape], shape.ids, self._requests
+        return [
+            _ask(
+                process.host,
+                "POST",
+                ids[n % len(ids)],
+                self._people[n // len(ids)],
+                json.dumps({"seats": seats[n // len(ids) * SEATS_A_LOCK :][:SEATS_A_LOCK]}),
+            )
+            for n in range(count)
+        ]
+
+    async def _measured(self, process: ground.Process, requests: list[bytes]) -> Figure:
+        before = process.cpu_seconds()
+        result = await http_load.run(process.address, requests, CONNECTIONS)
+        spent = process.cpu_seconds() - before
+        if result.statuses != {"200": len(requests)}:
+            raise RuntimeError(f"not all was granted: {result.statuses}")
+        return Figure(result.per_second, result.p99_ms, spent / len(requests) * 1e6)
+
+
+def _ask(host: str, method: str, showtime: str, token: str, body: str = "") -> bytes:
+    path = f"/api/showtimes/{showtime}/seats/lock"
+    return http_load.request(method, host, path, token, body.encode())
+
+
+async def load(claims: ClaimStore, showtime: str) -> None:
+    tomorrow = datetime.now(UTC) + timedelta(days=1)
+    await claims.begin_rebuild(showtime, "bench", "")
+    await claims.rebuild(showtime, "bench", closes_at=tomorrow, blocked=[], claims=[])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--requests", type=int, default=9_000, help="a round")
+    parser.add_argument("--requests", type=int, default=9_000, help="in a measurement")
+    parser.add_argument("--shapes", action=argparse.BooleanOptionalAction, default=True)
     options = parser.parse_args()
-    uvloop.run(measure(options.rounds, options.requests))
+    uvloop.run(measure(options.rounds, options.requests, SHAPES if options.shapes else [USUAL]))
 
 
-async def measure(rounds: int, requests: int) -> None:
-    print(f"machine: {ground.machine()}; server, load, Valkey and MongoDB share it")
-    showtimes = [f"sho_{n}" for n in range(requests // PEOPLE)]
-    people = ground.tokens(PEOPLE)
-    async with ground.stores() as stores:
-        seats = await ground.plan(stores.mongo_uri, showtimes, SEATS)
-        async with ground.server(stores) as address:
-            figures = [
-                await one_round(stores, address, people, showtimes, seats) for _ in range(rounds)
-            ]
+async def measure(rounds: int, requests: int, shapes: Sequence[Shape]) -> None:
+    print(f"machine: {ground.machine()}; server, worker, load, Valkey and MongoDB share it")
+    figures: dict[str, list[Figure]] = {}
+    async with AsyncExitStack() as stack:
+        stores = await stack.enter_async_context(ground.stores())
+        rowlock = await stack.enter_async_context(ground.server(stores, BACKGROUND_WORK="off"))
+        plain = await stack.enter_async_context(ground.server(stores, ("bench.plain_locks",)))
+        await stack.enter_async_context(ground.worker(stores))
+        bench = Bench(stores, rowlock, plain, requests)
+        await bench.prepare(shapes)
+        for _ in range(rounds):
+            for name, work in (
+                ("empty route", bench.empty_route()),
+                ("plain path", bench.plain()),
+                *((str(shape), bench.locks(shape)) for shape in shapes),
+            ):
+                figures.setdefault(name, []).append(await work)
         script = await bare_script(stores.redis_url)
     report(figures, script)
-
-
-async def one_round(
-    stores: ground.Stores, address: str, people: list[str], showtimes: list[str], seats: list[str]
-) -> tuple[http_load.Result, http_load.Result]:
-    """Measure the empty route, then the locks, on showtimes that are loaded and all free."""
-    host = urlsplit(address).netloc
-    redis = connect(stores.redis_url)
-    await redis.flushall()
-    await redis.aclose()
-    loading = [http_load.request("GET", host, f"/api/showtimes/{s}/seat-map") for s in showtimes]
-    await http_load.run(address, loading, 4)
-    empty = [http_load.request("GET", host, "/health/live")] * (len(showtimes) * len(people))
-    reference = await http_load.run(address, empty, CONNECTIONS)
-    locks = [
-        http_load.request(
-            "POST",
-            host,
-            f"/api/showtimes/{showtime}/seats/lock",
-            token,
-            json.dumps({"seats": seats[n * SEATS_A_LOCK :][:SEATS_A_LOCK]}).encode(),
-        )
-        for showtime in showtimes
-        for n, token in enumerate(people)
-    ]
-    granted = await http_load.run(address, locks, CONNECTIONS)
-    if granted.statuses != {"200": len(locks)}:
-        raise RuntimeError(f"not every lock was granted: {granted.statuses}")
-    return reference, granted
 
 
 async def bare_script(url: str) -> float | None:
@@ -85,10 +176,7 @@ async def bare_script(url: str) -> float | None:
     if binary is None:
         return None
     redis, showtime = connect(url), "sho_bare"
-    claims = ClaimStore(Scripts(redis))
-    await claims.begin_rebuild(showtime, "bench", "")
-    tomorrow = datetime.now(UTC) + timedelta(days=1)
-    await claims.rebuild(showtime, "bench", closes_at=tomorrow, blocked=[], claims=[])
+    await load(ClaimStore(Scripts(redis)), showtime)
     script = lua.load("lock_seats")
     sha = await redis.script_load(script.source)
     await redis.aclose()
@@ -107,20 +195,32 @@ async def bare_script(url: str) -> float | None:
     return float(list(csv.reader(output.decode().splitlines()))[-1][1])
 
 
-def report(figures: list[tuple[http_load.Result, http_load.Result]], script: float | None) -> None:
-    empty = median(reference.per_second for reference, _ in figures)
-    locks = median(granted.per_second for _, granted in figures)
-    ratio = median(granted.per_second / reference.per_second for reference, granted in figures)
-    p99 = median(granted.p99_ms for _, granted in figures)
-    print(f"empty route      {empty:8.0f} /s   p99 {median(r.p99_ms for r, _ in figures):.1f} ms")
-    print(f"lock 3 seats     {locks:8.0f} /s   p99 {p99:.1f} ms")
+def report(figures: dict[str, list[Figure]], script: float | None) -> None:
+    for name, found in figures.items():
+        per_second, p99, cpu = (
+            median(getattr(each, field) for each in found)
+            for field in ("per_second", "p99_ms", "cpu_us")
+        )
+        print(f"  {name:34} {per_second:7.0f} /s   p99 {p99:5.1f} ms   CPU {cpu:4.0f} us")
+    usual = figures[str(USUAL)]
     if script is None:
-        print("bare script      not measured: install redis-benchmark (Debian: redis-tools)")
+        print("  bare script      not measured: install redis-benchmark (Debian: redis-tools)")
     else:
-        print(f"bare script      {script:8.0f} /s   under redis-benchmark")
-        print(f"ratio to the bare script  {locks / script:.3f}")
-    spread = [granted.per_second / reference.per_second for reference, granted in figures]
-    print(f"ratio to the empty route  {ratio:.3f}  (rounds {min(spread):.3f} to {max(spread):.3f})")
+        print(f"  {'bare script':34} {script:7.0f} /s   under redis-benchmark")
+    compare("to the empty route", usual, figures["empty route"], "at least 0.45")
+    compare("to the plain path ", usual, figures["plain path"], "at least 2")
+    for name, found in figures.items():
+        if "showtimes" in name and found is not usual:
+            compare(f"{name} to {USUAL}", found, usual, "0.85 to 1.15")
+
+
+def compare(name: str, ours: list[Figure], theirs: list[Figure], target: str) -> None:
+    """Print ratios of the rounds, of requests per second and of requests per second of CPU."""
+    pairs = list(zip(ours, theirs, strict=True))
+    speed = [our.per_second / their.per_second for our, their in pairs]
+    cpu = median(their.cpu_us / our.cpu_us for our, their in pairs)
+    spread = f"{min(speed):.3f} to {max(speed):.3f}"
+    print(f"ratio {name}  {median(speed):.3f}  ({spread}; target {target}); by CPU {cpu:.3f}")
 
 
 if __name__ == "__main__":

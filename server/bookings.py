@@ -74,7 +74,7 @@ class BookingSaga:
         UnknownSeats, SeatsUnavailable, SeatLimitReached, ShowtimeClosed, IdempotencyKeyReused.
         """
         showtime = await self._showtimes.get(showtime_id)
-        known_seats(showtime, seats)
+        known_seats(showtime.layout, seats)
         booking_id = booking_id_for(caller.user_id, key)
         booking = await self._bookings.get(booking_id)
         if booking:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from server.catalogue import Showtime
+from server.catalogue import Layout
 from server.errors import UnknownSeats
 from server.models import Caller
 from server.rebuild import Rebuilder
@@ -13,9 +13,9 @@ from server.showtimes import Showtimes
 __all__ = ["Lock", "SeatLocks", "known_seats"]
 
 
-def known_seats(showtime: Showtime, seats: Sequence[str]) -> Sequence[str]:
-    """Return `seats`; raises UnknownSeats unless all are in the showtime's layout."""
-    unknown = [seat for seat in seats if seat not in showtime.layout.index]
+def known_seats(layout: Layout, seats: Sequence[str]) -> Sequence[str]:
+    """Return `seats`; raises UnknownSeats unless all are in the layout."""
+    unknown = [seat for seat in seats if seat not in layout.index]
     if unknown:
         raise UnknownSeats(unknown)
     return seats
@@ -34,7 +34,7 @@ class SeatLocks:
 
         Raises UnknownSeats, SeatsUnavailable, SeatLimitReached, RateLimited, ShowtimeClosed.
         """
-        known_seats(await self._showtimes.get(showtime_id), seats)
+        known_seats(await self._showtimes.layout(showtime_id), seats)
         return await self._rebuilder.loaded(
             showtime_id,
             lambda: self._store.lock(
@@ -46,7 +46,7 @@ class SeatLocks:
         self, clerk: Caller, customer_id: str, showtime_id: str, seats: Sequence[str]
     ) -> Lock:
         """Lock `seats` for a customer as if they had done it, but by the hand of `clerk`."""
-        known_seats(await self._showtimes.get(showtime_id), seats)
+        known_seats(await self._showtimes.layout(showtime_id), seats)
         return await self._rebuilder.loaded(
             showtime_id,
             lambda: self._store.lock(
@@ -56,7 +56,7 @@ class SeatLocks:
 
     async def extend(self, caller: Caller, showtime_id: str) -> Lock:
         """Raises LockExpired, ExtensionLimitReached, ShowtimeClosed."""
-        await self._showtimes.get(showtime_id)
+        await self._showtimes.layout(showtime_id)
         return await self._rebuilder.loaded(
             showtime_id, lambda: self._store.extend(showtime_id, caller.user_id, caller.request_id)
         )
@@ -65,7 +65,7 @@ class SeatLocks:
         self, caller: Caller, showtime_id: str, seats: Sequence[str]
     ) -> tuple[list[str], Lock | None]:
         """Release `seats` (none named: all) from the caller's lock; returns those, and the rest."""
-        known_seats(await self._showtimes.get(showtime_id), seats)
+        known_seats(await self._showtimes.layout(showtime_id), seats)
         return await self._rebuilder.loaded(
             showtime_id,
             lambda: self._store.release(showtime_id, caller.user_id, seats, caller.request_id),
@@ -73,20 +73,20 @@ class SeatLocks:
 
     async def mine(self, caller: Caller, showtime_id: str) -> Lock | None:
         """Return the caller's live lock."""
-        await self._showtimes.get(showtime_id)
+        await self._showtimes.layout(showtime_id)
         return await self._rebuilder.loaded(
             showtime_id, lambda: self._store.lock_of(showtime_id, caller.user_id)
         )
 
     async def all(self, showtime_id: str) -> list[Lock]:
         """Return every live lock, newest first."""
-        await self._showtimes.get(showtime_id)
+        await self._showtimes.layout(showtime_id)
         locks = await self._rebuilder.loaded(showtime_id, lambda: self._store.locks(showtime_id))
         return sorted(locks, key=lambda lock: lock.id, reverse=True)
 
     async def revoke(self, caller: Caller, showtime_id: str, seats: Sequence[str]) -> list[str]:
         """Take seats out of other people's locks; returns those that were locked."""
-        known_seats(await self._showtimes.get(showtime_id), seats)
+        known_seats(await self._showtimes.layout(showtime_id), seats)
         return await self._rebuilder.loaded(
             showtime_id,
             lambda: self._store.revoke(showtime_id, caller.user_id, seats, caller.request_id),

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
-from cachetools import TTLCache
+from cachetools import LRUCache, TTLCache
 
-from server.catalogue import Showtime
+from server.catalogue import Layout, Showtime
 from server.errors import NotFound
 from server.repo.cinemas import CinemaRepo
 from server.repo.showtimes import ShowtimeRepo, Span
@@ -47,6 +47,7 @@ class Showtimes:
         self._cinemas = cinemas
         self._now = now
         self._remembered: TTLCache[str, Showtime] = TTLCache(REMEMBERED, REMEMBERED_SECONDS, timer)
+        self._layouts: LRUCache[str, Layout] = LRUCache(REMEMBERED)
 
     async def get(self, showtime_id: str) -> Showtime:
         """Return a showtime, at most REMEMBERED_SECONDS old; raises NotFound."""
@@ -58,7 +59,12 @@ class Showtimes:
         if showtime is None:
             raise NotFound
         self._remembered[showtime_id] = showtime
+        self._layouts[showtime_id] = showtime.layout
         return showtime
+
+    async def layout(self, showtime_id: str) -> Layout:
+        """Return the drawing of a showtime, which keeps it for good; raises NotFound."""
+        return self._layouts.get(showtime_id) or (await self.fresh(showtime_id)).layout
 
     async def find(
         self,
