@@ -90,6 +90,12 @@ def build(settings: Settings) -> Starlette:
         ],
         allow_credentials=True,
     )
+    limiting = Middleware(
+        RateLimiting,
+        limits=parts.limits,
+        identify=auth.guards.identify,
+        development=settings.is_development,
+    )
     app = Starlette(
         routes=_routes(parts, auth, maps, hub, detached),
         middleware=[
@@ -98,12 +104,7 @@ def build(settings: Settings) -> Starlette:
             Middleware(KnownHosts, hosts=Hosts(settings)),
             cors,
             Middleware(CrossSiteGuard, origins=auth.origins),
-            Middleware(
-                RateLimiting,
-                limits=parts.limits,
-                identify=auth.guards.identify,
-                development=settings.is_development,
-            ),
+            *([limiting] if settings.rate_limits == "on" else []),
         ],
         exception_handlers=exception_handlers(mongo.UNAVAILABLE),
         lifespan=lifespan,
@@ -125,10 +126,12 @@ def _routes(
         parts.metrics,
     )
     return [
-        *MovieRoutes(parts.movies).routes,
-        *ShowtimeRoutes(parts.showtimes, parts.movies).routes,
+        # Each request tries these in order: first what a rush asks for, and what watches over it.
         *SeatRoutes(maps, parts.locks, guards).routes,
         *LiveRoutes(hub, auth.origins.allows, parts.socket_caps).routes,
+        *health.routes,
+        *MovieRoutes(parts.movies).routes,
+        *ShowtimeRoutes(parts.showtimes, parts.movies).routes,
         *BookingRoutes(parts.saga, parts.cancellations, idempotent, detached, guards).routes,
         *(PaymentRoutes(parts.webhooks, detached).routes if parts.webhooks else []),
         *SessionRoutes(auth.sessions, guards).routes,
@@ -160,7 +163,6 @@ def _routes(
             if isinstance(parts.mailer, FileMailer)
             else []
         ),
-        *health.routes,
         *DocumentRoutes(REFRESH_COOKIE).routes,
         *page_routes(),
     ]
