@@ -38,6 +38,7 @@ JWT_SECRET = secrets.token_urlsafe(48)
 class Stores:
     redis_url: str
     mongo_uri: str
+    folder: Path
 
 
 @asynccontextmanager
@@ -48,7 +49,7 @@ async def stores() -> AsyncIterator[Stores]:
             EmbeddedValkey(Path(folder, "valkey")) as valkey,
             EmbeddedMongo(Path(folder, "mongo")) as database,
         ):
-            yield Stores(valkey.url, database.uri)
+            yield Stores(valkey.url, database.uri, Path(folder))
 
 
 def machine() -> str:
@@ -114,6 +115,26 @@ def tokens(count: int) -> list[str]:
     return [minted.mint(person)[0] for person in people]
 
 
+async def introduce(mongo_uri: str, count: int) -> None:
+    """Store the people of `tokens`, as if they had signed in."""
+    database, now = mongo.connect(mongo_uri), datetime.now(UTC)
+    rows = [
+        {
+            "_id": f"usr_{n}",
+            "provider": "bench",
+            "sub": f"{n}",
+            "email": f"u{n}@example.com",
+            "email_verified": True,
+            "name": f"U{n}",
+            "role": "USER",
+            "signed_in_at": now,
+        }
+        for n in range(count)
+    ]
+    await database["users"].insert_many(rows)
+    database.client.close()
+
+
 @dataclass(frozen=True, slots=True)
 class Process:
     """One process of ours, and under which address it answers."""
@@ -166,6 +187,7 @@ async def _process(
             "JWT_TTL": "86400",
             "RATE_LIMITS": "off",
             "LOG_LEVEL": "WARNING",
+            "DATA_DIR": str(stores.folder / "data"),  # the mails lie there
             **environment,
         },
     )

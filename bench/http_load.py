@@ -2,16 +2,19 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from statistics import quantiles
 from time import perf_counter
 from urllib.parse import urlsplit
 
 
-def request(method: str, host: str, path: str, token: str = "", body: bytes = b"") -> bytes:
+def request(
+    method: str, host: str, path: str, token: str = "", body: bytes = b"", *headers: str
+) -> bytes:
     """Return one HTTP/1.1 request as it goes over the wire."""
-    lines = [f"{method} {path} HTTP/1.1", f"Host: {host}"]
+    lines = [f"{method} {path} HTTP/1.1", f"Host: {host}", *headers]
     if token:
         lines.append(f"Authorization: Bearer {token}")
     if body:
@@ -73,6 +76,30 @@ class _Connection(asyncio.Protocol):
             return
         self._sent_at = perf_counter()
         self._transport.write(following)  # type: ignore[attr-defined]
+
+
+class Client:
+    """One connection that asks again when it was answered."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    async def ask(self, asked: bytes) -> tuple[int, bytes]:
+        """Return status and body."""
+        self._writer.write(asked)
+        head = await self._reader.readuntil(b"\r\n\r\n")
+        return int(head[9:12]), await self._reader.readexactly(_content_length(head))
+
+
+@asynccontextmanager
+async def client(address: str) -> AsyncIterator[Client]:
+    url = urlsplit(address)
+    reader, writer = await asyncio.open_connection(url.hostname, url.port)
+    try:
+        yield Client(reader, writer)
+    finally:
+        writer.close()
 
 
 def _content_length(head: bytes) -> int:
