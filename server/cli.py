@@ -16,6 +16,9 @@ from server import demo, logs, stores
 from server.app import build, run_check, run_workers
 from server.auth.build import build_auth
 from server.binaries import EmbeddedError
+from server.crowd import crowd
+from server.crowd.screen import Terminal
+from server.crowd.visitor import CrowdError
 from server.parent_death import end_with_parent
 from server.repo.users import Users
 from server.serving import ServingError, bind, reserved, serve
@@ -46,7 +49,7 @@ class CommandError(Exception):
     """The command cannot do what was asked; the message is one line for a person."""
 
 
-REFUSALS = (SettingsError, ServingError, StoreError, EmbeddedError, CommandError)
+REFUSALS = (SettingsError, ServingError, StoreError, EmbeddedError, CrowdError, CommandError)
 """What a person can put right: told in one line, without a traceback."""
 
 
@@ -79,6 +82,8 @@ def _parser() -> argparse.ArgumentParser:
         added.set_defaults(command=command, endless=endless)
         if command is grant_admin:
             added.add_argument("email", metavar="EMAIL")
+        if command is simulate:
+            _ask_for_a_crowd(added)
         if endless:
             added.add_argument(
                 "--with-parent", action="store_true", help="stop when the caller ends (Linux)"
@@ -100,6 +105,7 @@ def _parser() -> argparse.ArgumentParser:
     add("indexes", indexes, "create the indexes that MongoDB lacks")
     add("check", check, "look for broken promises in Redis and MongoDB")
     add("grant-admin", grant_admin, "make a person ADMIN")
+    add("simulate", simulate, "send a crowd to a running development server, and see the map move")
     return parser
 
 
@@ -108,6 +114,24 @@ def _count(text: str) -> int:
     if (count := int(text)) < 1:
         raise ValueError
     return count
+
+
+def _ask_for_a_crowd(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--watchers", type=int, default=100, metavar="N", help="default 100")
+    parser.add_argument("--buyers", type=int, default=10, metavar="M", help="default 10")
+    parser.add_argument("--server", default="", metavar="URL", help="default: that of the settings")
+    parser.add_argument("--showtime", default="", metavar="ID", help="default: an empty one")
+    parser.add_argument("--seconds", type=float, metavar="S", help="default: until Ctrl-C")
+    parser.add_argument(
+        "--pace", type=_pace, default=1.0, metavar="X", help="at 2 buyers think half as long"
+    )
+
+
+def _pace(text: str) -> float:
+    """Read how fast; raises ValueError."""
+    if not (pace := float(text)) > 0:
+        raise ValueError
+    return pace
 
 
 async def _until_signal(command: Coroutine[None, None, None]) -> bool:
@@ -195,6 +219,18 @@ async def grant_admin(settings: Settings, arguments: argparse.Namespace) -> None
         if not await build_auth(opened, database).people.grant_admin(email):
             raise CommandError(await _no_admin(Users(database), email))
     print(f"{email} is ADMIN from the next token on.")
+
+
+async def simulate(settings: Settings, arguments: argparse.Namespace) -> None:
+    wish = crowd.Wish(
+        server=(arguments.server or settings.origin).rstrip("/"),
+        showtime=arguments.showtime,
+        watchers=arguments.watchers,
+        buyers=arguments.buyers,
+        seconds=arguments.seconds,
+        pace=arguments.pace,
+    )
+    await crowd.show(wish, Terminal(sys.stdout))
 
 
 async def _no_admin(users: Users, email: str) -> str:
