@@ -10,6 +10,7 @@ from starlette.routing import BaseRoute
 from server.api.accounts import AccountRoutes
 from server.api.admin import AdminRoutes
 from server.api.admin_bookings import AdminBookingRoutes
+from server.api.admin_health import AdminHealthRoutes
 from server.api.admin_users import AdminUserRoutes
 from server.api.audit_live import AuditLiveRoutes
 from server.api.auth import AuthRoutes
@@ -41,6 +42,7 @@ from server.auth.refresh_cookie import REFRESH_COOKIE
 from server.catalogue import Layout
 from server.check import InvariantCheck
 from server.detached import Detached
+from server.health import Health, build_now
 from server.idempotency import IdempotentRequests
 from server.mail import FileMailer
 from server.parts import DRAIN_SECONDS, Parts, build_parts
@@ -50,6 +52,7 @@ from server.realtime.live import LiveRoutes
 from server.realtime.protocol import abort
 from server.repo import mongo, redis
 from server.repo.audit_logs import AuditLogRepo
+from server.repo.backlogs import Backlogs
 from server.repo.bookings import BookingRepo
 from server.repo.claims import ClaimStore
 from server.repo.idempotency import IdempotencyRepo
@@ -97,7 +100,10 @@ def build(settings: Settings) -> Starlette:
         development=settings.is_development,
     )
     app = Starlette(
-        routes=_routes(parts, auth, maps, hub, detached),
+        routes=[
+            *_routes(parts, auth, maps, hub, detached),
+            *_admin_health(settings, parts, auth, hub).routes,
+        ],
         middleware=[
             Middleware(BehindProxies, trusted_hosts=list(settings.trusted_proxies)),
             Middleware(RequestEnvelope, headers=security_headers(settings)),
@@ -166,6 +172,23 @@ def _routes(
         *DocumentRoutes(REFRESH_COOKIE).routes,
         *page_routes(),
     ]
+
+
+def _admin_health(settings: Settings, parts: Parts, auth: Auth, hub: Hub) -> AdminHealthRoutes:
+    async def redis_version() -> str:
+        return ".".join(map(str, await redis.server_version(parts.redis)))
+
+    dependencies = {
+        "redis": redis_version,
+        "mongodb": lambda: mongo.server_version(parts.database),
+    }
+    mail = "files" if isinstance(parts.mailer, FileMailer) else "smtp" if parts.mailer else "none"
+    return AdminHealthRoutes(
+        Health(dependencies, Backlogs(parts.redis, parts.database), build_now()),
+        {"mail": mail, "payments": settings.payment_provider},
+        hub.census,
+        auth.guards,
+    )
 
 
 class MirrorSource:

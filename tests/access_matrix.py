@@ -98,6 +98,7 @@ CLASSES = {
     ADMIN: """
         DELETE /api/showtimes/{showtime_id}/seats/locks
         GET /api/admin/ping
+        GET /api/admin/health
         GET /api/admin/audit
         SOCKET /api/admin/audit/live
         GET /api/admin/users

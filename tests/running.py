@@ -99,10 +99,12 @@ async def running(
         # uvloop does so by itself; asyncio's own loop would make each answer wait 40 ms for an ACK.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         port = listener.getsockname()[1]
-        place = {"data_dir": Path(stack.enter_context(TemporaryDirectory()))}
-        settings = settings_for(
-            redis_url=stored.redis_url, mongo_uri=stored.mongo_uri, port=port, **place | changes
-        )
+        place = {
+            "data_dir": Path(stack.enter_context(TemporaryDirectory())),
+            "redis_url": stored.redis_url,
+            "mongo_uri": stored.mongo_uri,
+        }
+        settings = settings_for(port=port, **place | changes)
         app = build(settings)
         await stack.enter_async_context(_serving(app, listener))
         url = f"http://127.0.0.1:{port}"

@@ -100,6 +100,7 @@ NOTHING_READ = {
     ("GET", "/api/me"),
     ("GET", "/api/auth/sessions"),
     ("GET", "/api/admin/ping"),
+    ("GET", "/api/admin/health"),
 }
 
 HOSTILE = [

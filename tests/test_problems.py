@@ -50,6 +50,7 @@ SIGNED_IN = [
 ADMIN_ONLY = [
     ("DELETE", f"{SHOWTIME}/seats/locks"),
     ("GET", "/api/admin/ping"),
+    ("GET", "/api/admin/health"),
     ("GET", "/api/admin/audit"),
     ("POST", "/api/admin/tickets/check"),
     ("POST", "/api/admin/bookings/bk_x/cancel"),

@@ -2,9 +2,12 @@
 
 For most routes the access token is enough, for as long as it lives. What a plain USER may not do is
 asked twice: of the token, and at each call of the stored user, so that whoever loses a role, is
-blocked or signs out everywhere stops at once and not with the end of the token.
+blocked or signs out everywhere stops at once and not with the end of the token. Where a route has
+`patience`, the token's word is enough while the store does not answer.
 """
 
+import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from functools import wraps
 from typing import Protocol
@@ -12,9 +15,14 @@ from typing import Protocol
 from starlette.requests import Request
 from starlette.responses import Response
 
-from server.errors import Forbidden, Unauthenticated
+from server.errors import Forbidden, StoreUnavailable, Unauthenticated
 from server.models import Identity, Role
+from server.repo.mongo import UNAVAILABLE
 from server.repo.users import User
+
+logger = logging.getLogger("rowlock.auth")
+
+_AWAY: tuple[type[Exception], ...] = (TimeoutError, StoreUnavailable, *UNAVAILABLE)
 
 Handler = Callable[[Request, Identity], Awaitable[Response]]
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -55,19 +63,30 @@ class Guards:
         if user.role not in roles:
             raise Forbidden
 
-    def signed_in(self, handler: Handler, *roles: Role) -> Endpoint:
+    def signed_in(self, handler: Handler, *roles: Role, patience: float | None = None) -> Endpoint:
         """Wrap `handler` so that it runs for signed-in callers alone: those with one of `roles`,
-        or, when none is named, all of them. `roles_of` tells which."""
+        or, when none is named, all of them. `roles_of` tells which. `patience`: seconds after
+        which a store that does not answer is not waited for; None: it has to answer."""
 
         @wraps(handler)
         async def endpoint(request: Request) -> Response:
             identity = self.identify(request)
-            if roles:
+            if roles and patience is None:
                 await self.insist(identity, *roles)
+            elif roles:
+                await self._ask(identity, *roles, patience=patience)
             return await handler(request, identity)
 
         endpoint.__dict__["roles"] = roles
         return endpoint
+
+    async def _ask(self, identity: Identity, *roles: Role, patience: float | None) -> None:
+        """The same as `insist`, unless the store does not answer in time."""
+        try:
+            async with asyncio.timeout(patience):
+                await self.insist(identity, *roles)
+        except _AWAY as error:
+            logger.warning("%s is let in by the token alone: %r", identity.user_id, error)
 
 
 def roles_of(endpoint: object) -> tuple[Role, ...] | None:

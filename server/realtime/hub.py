@@ -48,6 +48,11 @@ class Hub:
         for channel in self._channels.values():
             channel.close()
 
+    def census(self) -> dict[str, int]:
+        """Return how many watch, and how many showtimes are mirrored for them."""
+        channels = self._channels.values()
+        return {"watchers": sum(each.watchers for each in channels), "mirrors": len(channels)}
+
     @contextlib.asynccontextmanager
     async def watch(self, showtime_id: str) -> AsyncIterator[Channel]:
         """The same as `watched`, for one who has a task."""

@@ -54,6 +54,7 @@ __all__ = [
     "insert_missing",
     "is_duplicate_of",
     "ping",
+    "server_version",
 ]
 
 # At DEBUG the driver writes whole documents into the log, secrets and all.
@@ -102,6 +103,11 @@ def connect(uri: str) -> Database:
 async def ping(database: Database) -> None:
     """Raise one of UNAVAILABLE unless the server answers."""
     await database.command("ping")
+
+
+async def server_version(database: Database) -> str:
+    """Return what the server calls itself, e.g. `6.0.5`; raises one of UNAVAILABLE."""
+    return str((await database.command("buildInfo"))["version"])
 
 
 async def in_transaction(
