@@ -1,5 +1,6 @@
 """The composition root: the server, put together from its parts, and its commands."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -41,8 +42,8 @@ from server.auth.build import Auth, build_auth
 from server.auth.refresh_cookie import REFRESH_COOKIE
 from server.catalogue import Layout
 from server.check import InvariantCheck
-from server.detached import Detached
-from server.health import Health, build_now
+from server.detached import Detached, end
+from server.health import Health
 from server.idempotency import IdempotentRequests
 from server.mail import FileMailer
 from server.parts import DRAIN_SECONDS, Parts, build_parts
@@ -75,9 +76,11 @@ def build(settings: Settings) -> Starlette:
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         hub.start()
+        loop_watch = asyncio.create_task(parts.metrics.process.watch_loop(), name="loop watch")
         if settings.background_work == "on":
             parts.workers.start()
         yield
+        await end(loop_watch)
         await detached.drain(DRAIN_SECONDS)
         await hub.stop()
         await parts.stop()
@@ -106,7 +109,11 @@ def build(settings: Settings) -> Starlette:
         ],
         middleware=[
             Middleware(BehindProxies, trusted_hosts=list(settings.trusted_proxies)),
-            Middleware(RequestEnvelope, headers=security_headers(settings)),
+            Middleware(
+                RequestEnvelope,
+                headers=security_headers(settings),
+                ended=parts.metrics.requests.ended,
+            ),
             Middleware(KnownHosts, hosts=Hosts(settings)),
             cors,
             Middleware(CrossSiteGuard, origins=auth.origins),
@@ -184,7 +191,7 @@ def _admin_health(settings: Settings, parts: Parts, auth: Auth, hub: Hub) -> Adm
     }
     mail = "files" if isinstance(parts.mailer, FileMailer) else "smtp" if parts.mailer else "none"
     return AdminHealthRoutes(
-        Health(dependencies, Backlogs(parts.redis, parts.database), build_now()),
+        Health(dependencies, Backlogs(parts.redis, parts.database), parts.build),
         {"mail": mail, "payments": settings.payment_provider},
         hub.census,
         auth.guards,

@@ -1,14 +1,13 @@
 """How Rowlock is: what it depends on, what it was built from, what waits for it to be done."""
 
 import asyncio
-import platform
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from typing import TypeVar
 
+from server.build_info import Build
 from server.models import to_ms
 from server.repo.backlogs import Backlog, Backlogs
 
@@ -37,30 +36,10 @@ class Lag:
 
 
 @dataclass(frozen=True, slots=True)
-class Build:
-    version: str
-    python: str
-    started_at: datetime
-
-    @property
-    def uptime_ms(self) -> int:
-        return to_ms(datetime.now(UTC)) - to_ms(self.started_at)
-
-
-@dataclass(frozen=True, slots=True)
 class Report:
     dependencies: Mapping[str, Dependency]
     build: Build
     lag: Mapping[str, Lag]
-
-
-def build_now() -> Build:
-    """Return what runs, and that it has just started."""
-    try:
-        ours = version("rowlock")
-    except PackageNotFoundError:  # run from a folder, never installed
-        ours = "unknown"
-    return Build(ours, platform.python_version(), datetime.now(UTC))
 
 
 class Health:

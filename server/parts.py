@@ -7,6 +7,7 @@ from server.audit import AuditRelay
 from server.booking_image import BookingImage
 from server.booking_lists import BookingLists
 from server.bookings import BookingSaga
+from server.build_info import Build, build_now
 from server.cancellations import Cancellations
 from server.correspondence import Correspondence
 from server.etickets import Etickets, TicketCodes
@@ -77,6 +78,7 @@ class Parts:
     webhooks: WebhookEvents | None
     cancellations: Cancellations
     house: HouseCancellations
+    build: Build
     metrics: Metrics
     limits: RateLimits
     socket_caps: SocketCaps | None
@@ -104,8 +106,9 @@ class Parts:
 def build_parts(settings: Settings) -> Parts:
     """Connect the stores (lazily) and compose the services on top of them."""
     client, database = redis.connect(settings.redis_url), mongo.connect(settings.mongo_uri)
-    scripts = redis.Scripts(client)
-    metrics, outbox = Metrics(), Outbox(database)
+    build, outbox = build_now(), Outbox(database)
+    metrics = Metrics(build)
+    scripts = redis.Scripts(client, metrics.scripts.ended)
     store = SeatStore(
         client,
         scripts,
@@ -171,6 +174,7 @@ def build_parts(settings: Settings) -> Parts:
         webhooks=webhooks,
         cancellations=cancellations,
         house=house,
+        build=build,
         metrics=metrics,
         limits=RateLimits(TokenBuckets(scripts) if limited else None),
         socket_caps=SocketCaps(development=settings.is_development) if limited else None,

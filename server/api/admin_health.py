@@ -9,7 +9,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from server.auth.guards import Guards
-from server.health import Build, Dependency, Health
+from server.build_info import Build
+from server.health import Dependency, Health
 from server.models import Identity, rfc3339
 
 _PATIENCE_SECONDS = 0.5

@@ -3,7 +3,7 @@
 import logging
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -25,12 +25,23 @@ Header = tuple[bytes, bytes]
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
+def _nobody(scope: Scope, status: int, seconds: float) -> None:
+    """Hears of a request, and does not care."""
+
+
 class RequestEnvelope:
     """Outermost middleware. Puts `request_id` into `scope["state"]` and onto the answer."""
 
-    def __init__(self, app: ASGIApp, headers: Mapping[str, str] = SECURITY_HEADERS) -> None:
-        """`headers` are put onto every answer that does not set them itself."""
+    def __init__(
+        self,
+        app: ASGIApp,
+        headers: Mapping[str, str] = SECURITY_HEADERS,
+        ended: Callable[[Scope, int, float], None] = _nobody,
+    ) -> None:
+        """`headers` are put onto every answer that does not set them itself; `ended` hears of each
+        request, its status and how many seconds it took."""
         self.app = app
+        self._ended = ended
         self._headers = [(n.lower().encode(), v.encode("latin-1")) for n, v in headers.items()]
         self._api_headers = [*self._headers, (b"cache-control", b"no-store")]
 
@@ -68,12 +79,14 @@ class RequestEnvelope:
                 raise
             await render_unexpected(request_id)(scope, receive, send_with_headers)
         finally:
+            seconds = time.perf_counter() - started
+            self._ended(scope, status, seconds)
             access_log.info(
                 "%s %s %s %.1f ms",
                 scope["method"],
                 scope["path"],
                 status,
-                (time.perf_counter() - started) * 1000,
+                seconds * 1000,
                 extra={"request_id": request_id},
             )
 

@@ -6,7 +6,7 @@ to give the same answer then. Whatever the driver raises becomes StoreUnavailabl
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, cast
 
 from redis.asyncio import BlockingConnectionPool
@@ -102,11 +102,17 @@ async def server_version(redis: Redis) -> tuple[int, ...]:
     return tuple(int(part) for part in str(info["redis_version"]).split("."))
 
 
+def _nobody(script: str, word: str) -> None:
+    """Hears of a script, and does not care."""
+
+
 class Scripts:
     """Runs the scripts of `server/lua` by name."""
 
-    def __init__(self, redis: Redis) -> None:
+    def __init__(self, redis: Redis, ended: Callable[[str, str], None] = _nobody) -> None:
+        """`ended` hears of each run: the script, and its word or `store_unavailable`."""
         self.redis = redis
+        self._ended = ended
         self._scripts = {name: lua.load(name) for name in lua.names()}
         self._digests = {
             name: hashlib.sha1(script.source.encode(), usedforsecurity=False).hexdigest()
@@ -127,9 +133,14 @@ class Scripts:
         named += [args[arg] for arg in script.args]
         if script.rest:
             named.extend(rest)
-        word, *reply = await self._reply(script, named)
+        try:
+            word, *reply = await self._reply(script, named)
+        except StoreUnavailable as error:
+            self._ended(name, error.code)
+            raise
         if word not in script.words:
             raise ValueError(f"{name} answered {word!r}, which its header does not name")
+        self._ended(name, word)
         return word, reply
 
     async def _reply(self, script: lua.Script, named: list[str | int]) -> Any:
