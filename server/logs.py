@@ -10,6 +10,7 @@ import sys
 from datetime import UTC, datetime
 from typing import Any
 
+from server.log_context import JOB, REQUEST_ID
 from server.models import rfc3339
 from server.settings import Settings
 
@@ -30,7 +31,9 @@ def configure(settings: Settings) -> None:
 
 
 class JsonLines(logging.Formatter):
-    """`time`, `level`, `logger`, `message`; `request_id` and `error` (a traceback) when known."""
+    """`time`, `level`, `logger`, `message`; when known `request_id` or `job`, and `error`, which is
+    a traceback. What is given as `extra={"fields": …}` stands beside them: of a request that has
+    ended `method`, `path`, `status` and `duration_ms`."""
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {
@@ -39,28 +42,27 @@ class JsonLines(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
-        if request_id := _request_id(record):
+        line |= getattr(record, "fields", {})
+        if request_id := REQUEST_ID.get():
             line["request_id"] = request_id
+        if job := JOB.get():
+            line["job"] = job
         if record.exc_info:
             line["error"] = self.formatException(record.exc_info)
         return json.dumps(line, ensure_ascii=False)
 
 
 class ReadableLines(logging.Formatter):
-    """`12:00:00 INFO rowlock.access: GET /health 200 1.0 ms [req_…]`; a message is one line."""
+    """`12:00:00 INFO rowlock.access: GET /health 200 1.0 ms [req_…]`; a message is one line. In the
+    brackets is the request, or the job, that it is about."""
 
     def format(self, record: logging.LogRecord) -> str:
-        request_id = _request_id(record)
+        about = REQUEST_ID.get() or JOB.get()
         line = "{} {} {}: {}{}".format(
             self.formatTime(record, "%H:%M:%S"),
             record.levelname,
             record.name,
             record.getMessage().translate(_CONTROL),
-            f" [{request_id}]" if request_id else "",
+            f" [{about}]" if about else "",
         )
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
-
-
-def _request_id(record: logging.LogRecord) -> str:
-    request_id: str = getattr(record, "request_id", "")
-    return request_id

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from server.detached import end
 from server.errors import StoreUnavailable
+from server.log_context import JOB
 
 logger = logging.getLogger("rowlock.workers")
 
@@ -40,6 +41,7 @@ class Workers:
         await end(*self._tasks)
 
     async def _repeat(self, job: Job) -> None:
+        JOB.set(job.name)
         failing = False
         while True:
             pause = job.every_seconds

@@ -10,9 +10,9 @@ ROOT = Path(__file__).parent.parent
 SERVER = ROOT / "server"
 
 LEAVES = {
-    "addresses", "booking", "build_info", "catalogue", "detached", "errors", "events", "metrics",
-    "models", "process_metrics", "request_metrics", "secret_strength", "settings",
-    "settings_checks", "socket_caps",
+    "addresses", "booking", "build_info", "catalogue", "detached", "errors", "events",
+    "log_context", "metrics", "models", "process_metrics", "request_metrics", "secret_strength",
+    "settings", "settings_checks", "socket_caps",
 }  # fmt: skip
 """Values that every room shares. They import nothing of ours but each other."""
 

@@ -4,9 +4,11 @@ import json
 import logging
 import subprocess
 import sys
+from contextvars import copy_context
 
 import pytest
 
+from server.log_context import JOB, REQUEST_ID
 from server.logs import JsonLines, ReadableLines
 
 CONFIGURED = """
@@ -29,7 +31,7 @@ def record(message: str, *arguments: object, **extra: object) -> logging.LogReco
 
 
 def failed_record() -> logging.LogRecord:
-    made = record("broken", request_id="req_1")
+    made = record("broken")
     try:
         raise ValueError("why")
     except ValueError:
@@ -37,8 +39,20 @@ def failed_record() -> logging.LogRecord:
     return made
 
 
+def formatted(formatter: logging.Formatter, made: logging.LogRecord, **about: str) -> str:
+    """Return the line as it is when it is about this request, or job."""
+
+    def line() -> str:
+        REQUEST_ID.set(about.get("request_id", ""))
+        JOB.set(about.get("job", ""))
+        return formatter.format(made)
+
+    return copy_context().run(line)
+
+
 def test_a_json_line_carries_the_request_id() -> None:
-    assert json.loads(JsonLines().format(record("GET %s", "/é\n", request_id="req_1"))) == {
+    line = formatted(JsonLines(), record("GET %s", "/é\n"), request_id="req_1")
+    assert json.loads(line) == {
         "time": "2027-01-15T08:00:00.250Z",
         "level": "INFO",
         "logger": "rowlock.x",
@@ -47,16 +61,29 @@ def test_a_json_line_carries_the_request_id() -> None:
     }
 
 
+def test_a_json_line_carries_the_job_and_fields_of_its_own() -> None:
+    made = record("done", fields={"status": 200})
+    line = json.loads(formatted(JsonLines(), made, job="audit relay"))
+    assert (line["job"], line["status"]) == ("audit relay", 200)
+    assert "request_id" not in line
+
+
 def test_a_json_record_is_one_line_also_with_a_traceback() -> None:
-    line = JsonLines().format(failed_record())
+    line = formatted(JsonLines(), failed_record())
     assert "\n" not in line
     assert json.loads(line)["error"].endswith("ValueError: why")
 
 
 def test_a_readable_line_cannot_be_forged_by_what_a_caller_sends() -> None:
-    line = ReadableLines().format(record("GET %s", "/\nERROR \x1b[2J\x85", request_id="req_1"))
+    made = record("GET %s", "/\nERROR \x1b[2J\x85")
+    line = formatted(ReadableLines(), made, request_id="req_1")
     assert line.endswith(r"INFO rowlock.x: GET /\x0aERROR \x1b[2J\x85 [req_1]")
-    assert ReadableLines().format(failed_record()).endswith("ValueError: why")
+    assert formatted(ReadableLines(), failed_record()).endswith("ValueError: why")
+
+
+def test_a_readable_line_names_the_job() -> None:
+    line = formatted(ReadableLines(), record("done"), job="audit relay")
+    assert line.endswith("INFO rowlock.x: done [audit relay]")
 
 
 @pytest.mark.parametrize("environment", ["development", "production"])

@@ -20,6 +20,7 @@ from server.api.problems import exception_handlers, render
 from server.auth.tokens import AccessTokens
 from server.errors import RowlockError
 from server.repo.users import User
+from tests.log_lines import listening
 from tests.running import IN_MODULE_LOOP, eventually, problem, served
 
 pytestmark = IN_MODULE_LOOP
@@ -170,7 +171,7 @@ async def test_the_drawing_of_the_tree_is_true():
 # -- a bug -------------------------------------------------------------------------------------
 
 
-async def test_a_bug_is_logged_once_and_tells_nothing(caplog):
+async def test_a_bug_is_logged_once_and_tells_nothing():
     async def broken(request):
         raise RuntimeError("the password is 12345")
 
@@ -181,15 +182,16 @@ async def test_a_bug_is_logged_once_and_tells_nothing(caplog):
     )
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
-        answer = await client.get("/api/broken", headers={"X-Request-ID": "mine"})
+        with listening() as lines:
+            answer = await client.get("/api/broken", headers={"X-Request-ID": "mine"})
+            (told,) = (line for line in lines() if line["level"] == "ERROR")
     body = problem(answer, 500, "internal_error")
     assert body["request_id"] == answer.headers["x-request-id"] == "mine"
     assert "12345" not in answer.text
     assert "Traceback" not in answer.text
     assert answer.headers["x-content-type-options"] == "nosniff"
-    told = [record for record in caplog.records if record.levelno >= logging.ERROR]
-    assert [record.request_id for record in told] == ["mine"]
-    assert "12345" in str(told[0].exc_info[1])
+    assert told["request_id"] == "mine"
+    assert "12345" in told["error"]
 
 
 async def test_a_store_that_does_not_answer_is_no_bug(caplog):
@@ -238,12 +240,11 @@ async def test_two_requests_have_two_ids(server):
     assert len({answer.headers["x-request-id"] for answer in answers}) == 2
 
 
-async def test_the_log_line_carries_the_same_id(server, caplog):
-    caplog.set_level("INFO", "rowlock.access")
-    await server.visitor.get("/api/nowhere", headers={"X-Request-ID": "find-me"})
-    lines = [r.getMessage() for r in caplog.records if getattr(r, "request_id", "") == "find-me"]
-    assert len(lines) == 1
-    assert lines[0].startswith("GET /api/nowhere 404 ")
+async def test_the_log_line_carries_the_same_id(server):
+    with listening() as lines:
+        await server.visitor.get("/api/nowhere", headers={"X-Request-ID": "find-me"})
+        (line,) = (line for line in lines() if line.get("request_id") == "find-me")
+    assert line["message"].startswith("GET /api/nowhere 404 ")
 
 
 @pytest.mark.parametrize("path", [*EVERYWHERE, "/static/main.js", "/static/nowhere"])
@@ -386,8 +387,7 @@ async def test_a_user_is_no_administrator(server, method, path):
 # -- bodies ----------------------------------------------------------------------------------------
 
 
-async def test_a_client_that_hangs_up_while_it_sends_is_no_bug(server, caplog):
-    caplog.set_level("INFO", "rowlock")
+async def test_a_client_that_hangs_up_while_it_sends_is_no_bug(server):
     _, writer = await asyncio.open_connection(*server.address)
     token = server.bob.headers["Authorization"]
     writer.write(
@@ -395,13 +395,13 @@ async def test_a_client_that_hangs_up_while_it_sends_is_no_bug(server, caplog):
         "X-Request-ID: gone\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n"
         '{"seats"'.encode()
     )
-    await writer.drain()
-    writer.close()
-    await writer.wait_closed()
+    with listening() as lines:
+        await writer.drain()
+        writer.close()
+        await writer.wait_closed()
 
-    async def logged():
-        return [r for r in caplog.records if getattr(r, "request_id", "") == "gone"]
+        async def logged():
+            return [line for line in lines() if line.get("request_id") == "gone"]
 
-    lines = await eventually(logged)
-    assert [record.levelname for record in lines] == ["INFO"]
-    assert " 499 " in lines[0].getMessage()
+        (line,) = await eventually(logged)
+    assert (line["level"], line["status"]) == ("INFO", 499)

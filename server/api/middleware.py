@@ -12,6 +12,7 @@ from server.api.problems import render, render_unexpected
 from server.api.requests import MAX_BODY
 from server.api.security_headers import SECURITY_HEADERS
 from server.errors import BodyTooLarge
+from server.log_context import REQUEST_ID
 from server.models import new_id
 
 access_log = logging.getLogger("rowlock.access")
@@ -57,6 +58,7 @@ class RequestEnvelope:
         await self._http(scope, receive, send, request_id)
 
     async def _http(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
+        REQUEST_ID.set(request_id)
         started = time.perf_counter()
         status = 0
 
@@ -74,27 +76,26 @@ class RequestEnvelope:
         except ClientDisconnect:
             status = _CLIENT_GONE
         except Exception:
-            logger.exception("unexpected error", extra={"request_id": request_id})
+            logger.exception("unexpected error")
             if status:
                 raise
             await render_unexpected(request_id)(scope, receive, send_with_headers)
         finally:
             seconds = time.perf_counter() - started
             self._ended(scope, status, seconds)
-            access_log.info(
-                "%s %s %s %.1f ms",
-                scope["method"],
-                scope["path"],
-                status,
-                seconds * 1000,
-                extra={"request_id": request_id},
-            )
+            if access_log.isEnabledFor(logging.INFO):
+                _log(scope["method"], scope["path"], status, seconds * 1000)
 
     def _with_ours(self, path: str, request_id: str, headers: Iterable[Header]) -> list[Header]:
         ours = self._api_headers if path.startswith("/api/") else self._headers
         theirs = [*headers, (b"x-request-id", request_id.encode())]
         there = {name for name, _ in theirs}
         return theirs + [header for header in ours if header[0] not in there]
+
+
+def _log(method: str, path: str, status: int, ms: float) -> None:
+    fields = {"method": method, "path": path, "status": status, "duration_ms": round(ms, 1)}
+    access_log.info("%s %s %s %.1f ms", method, path, status, ms, extra={"fields": fields})
 
 
 def _declared_length(scope: Scope) -> int:

@@ -81,9 +81,8 @@ def _methods_of(request: Request) -> list[str]:
 
 
 async def _on_store_unavailable(request: Request, error: Exception) -> Response:
-    request_id = request_id_of(request)
-    logger.warning("store unavailable: %s", type(error).__name__, extra={"request_id": request_id})
-    return render(errors.StoreUnavailable(), request_id)
+    logger.warning("store unavailable: %s", type(error).__name__)
+    return render(errors.StoreUnavailable(), request_id_of(request))
 
 
 def exception_handlers(

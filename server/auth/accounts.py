@@ -149,7 +149,7 @@ class Accounts:
             await self._throttle.admit(email, device.name if device else None, visit.address)
         except RateLimited:
             # Not for the audit log: these come as fast as somebody can send them.
-            logger.warning("tries to sign in used up", extra={"request_id": visit.request_id})
+            logger.warning("tries to sign in used up")
             raise
 
     async def _open(self, account: Account, visit: Visit) -> Grant:

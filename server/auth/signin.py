@@ -153,9 +153,7 @@ class SignIn:
     async def _record(self, failure: SignInFailed, request_id: str) -> None:
         # The cause's own text may quote what the provider sent; its kind says enough.
         cause = type(failure.__cause__).__name__
-        logger.info(
-            "sign-in failed: %s (%s)", failure.reason, cause, extra={"request_id": request_id}
-        )
+        logger.info("sign-in failed: %s (%s)", failure.reason, cause)
         await self._outbox.add(
             AuditRecord(
                 action="auth.failed",
