@@ -176,7 +176,7 @@ def _routes(
             if isinstance(parts.mailer, FileMailer)
             else []
         ),
-        *DocumentRoutes(REFRESH_COOKIE).routes,
+        *DocumentRoutes(REFRESH_COOKIE, auth.origins.public).routes,
         *page_routes(),
     ]
 

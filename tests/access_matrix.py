@@ -43,6 +43,7 @@ CLASSES = {
         POST /api/payments/stripe/webhook
         GET /.well-known/jwks.json
         GET /openapi.json
+        GET /asyncapi.json
         GET /docs
         GET /docs/problems
         FILES /docs/assets

@@ -1,6 +1,6 @@
 """Runs npm `oidc-provider`, a certified OpenID provider, as a process of its own.
 
-Its version is pinned in tests/oidc_provider/package.json, and installed into pytest's cache once.
+Its version is pinned in tests/oidc_provider/package.json.
 """
 
 import json
@@ -13,67 +13,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from threading import Timer
 
-import pytest
-
 from server import parent_death
 
 SOURCE = Path(__file__).parent / "oidc_provider"
-OLDEST_NODE = 20
-INSTALL_SECONDS = 100
 START_SECONDS = 30
 _TIED = (sys.executable, parent_death.__file__)
 """Runs a command that ends with the test run, however that ends."""
-
-
-def installed(cache: pytest.Cache) -> Path:
-    """Return the folder that the provider runs in; skips the test where it cannot be had.
-
-    With ROWLOCK_REQUIRE_OIDC that is a failure.
-    """
-    manifest = (SOURCE / "package.json").read_text()
-    version = json.loads(manifest)["dependencies"]["oidc-provider"]
-    folder = Path(cache.mkdir(f"oidc-provider-{version}"))
-    shutil.copy(SOURCE / "package.json", folder)
-    shutil.copy(SOURCE / "provider.mjs", folder)
-    if problem := _missing() or _install(folder):
-        _do_without(problem)
-    return folder
-
-
-def _missing() -> str | None:
-    if not shutil.which("node") or not shutil.which("npm"):
-        return "node and npm are not installed"
-    version = subprocess.check_output(["node", "--version"], text=True).strip()
-    if int(version.removeprefix("v").split(".")[0]) < OLDEST_NODE:
-        return f"node {version} is too old: the provider needs {OLDEST_NODE}"
-    return None
-
-
-def _install(folder: Path) -> str | None:
-    """Install into `folder`, unless that was done before; returns what is in the way."""
-    if (folder / "installed").exists():
-        return None
-    quiet = ["--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts"]
-    try:
-        done = subprocess.run(
-            ["npm", "install", *quiet],
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            timeout=INSTALL_SECONDS,
-        )
-    except subprocess.TimeoutExpired:
-        return "npm install takes too long"
-    if done.returncode:
-        return f"npm install failed: {done.stderr[-500:]}"
-    (folder / "installed").touch()
-    return None
-
-
-def _do_without(problem: str) -> None:
-    if os.environ.get("ROWLOCK_REQUIRE_OIDC"):
-        pytest.fail(f"ROWLOCK_REQUIRE_OIDC is set, and {problem}")
-    pytest.skip(problem)
 
 
 @contextmanager

@@ -9,7 +9,8 @@ import pytest
 
 from server.auth.build import build_auth
 from tests.auth_flow import ORIGIN, access_token, app_for, audit_of, query_of, settings_for, stored
-from tests.certified_provider import installed, provider_running
+from tests.certified_provider import SOURCE, provider_running
+from tests.npm_packages import installed
 from tests.signin_refusals import NOTHING, failed_with
 
 CALLBACK = f"{ORIGIN}/api/auth/google/callback"
@@ -39,7 +40,7 @@ def stage(database, issuer, **settings):
 
 @pytest.fixture(scope="module")
 def folder(pytestconfig):
-    return installed(pytestconfig.cache)
+    return installed(pytestconfig.cache, SOURCE)
 
 
 @pytest.fixture(scope="module")

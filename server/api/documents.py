@@ -1,4 +1,5 @@
-"""/openapi.json, and /docs to read it and to try it out: Swagger UI from our own address."""
+"""/openapi.json and /asyncapi.json, and /docs to read the first and to try it out: Swagger UI from
+our own address."""
 
 import hashlib
 import json
@@ -6,12 +7,14 @@ from collections.abc import Iterable
 from functools import cached_property
 from html import escape
 from pathlib import Path
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from swagger_ui_bundle import swagger_ui_path
 
+from server.api import asyncapi
 from server.api.descriptions import (
     accounts,
     admin,
@@ -23,6 +26,7 @@ from server.api.descriptions import (
     cancellations,
     etickets,
     health,
+    live,
     movies,
     pages,
     payments,
@@ -76,15 +80,17 @@ def routed(routes: Iterable[BaseRoute]) -> list[tuple[str, str]]:
 
 
 class DocumentRoutes:
-    def __init__(self, cookie: str) -> None:
-        """`cookie` is the name of the refresh cookie."""
+    def __init__(self, cookie: str, origin: str) -> None:
+        """`cookie` is the name of the refresh cookie, `origin` where browsers find this server."""
         self._cookie = cookie
+        self._origin = origin
         self._table: list[BaseRoute] = []
 
     @property
     def routes(self) -> list[BaseRoute]:
         return [
             Route("/openapi.json", self.openapi, methods=["GET"]),
+            Route("/asyncapi.json", self.asyncapi, methods=["GET"]),
             Route("/docs", self.docs, methods=["GET"]),
             Route("/docs/problems", self.problems, methods=["GET"]),
             Mount("/docs/assets", routes=[Route(f"/{name}", _asset) for name in _ASSETS]),
@@ -93,11 +99,11 @@ class DocumentRoutes:
     async def openapi(self, request: Request) -> Response:
         """What this server routes; made when it is asked for first."""
         self._table = request.app.routes
-        body, etag = self._document
-        headers = {"ETag": etag, "Cache-Control": "no-cache"}
-        if request.headers.get("if-none-match") == etag:
-            return Response(None, 304, headers)
-        return Response(body, 200, headers, "application/json")
+        return _served(request, *self._document)
+
+    async def asyncapi(self, request: Request) -> Response:
+        """What goes over its WebSockets."""
+        return _served(request, *self._live_document)
 
     async def docs(self, request: Request) -> Response:
         headers = {"Cache-Control": "no-cache", "Content-Security-Policy": MARKUP_FROM_STRINGS}
@@ -111,8 +117,24 @@ class DocumentRoutes:
     def _document(self) -> tuple[bytes, str]:
         addresses = set(routed(self._table))
         described = [o for o in OPERATIONS if (o.method, o.path) in addresses]
-        body = json.dumps(document(described, self._cookie), ensure_ascii=False).encode()
-        return body, f'"{hashlib.sha256(body).hexdigest()[:32]}"'
+        return _tagged(document(described, self._cookie))
+
+    @cached_property
+    def _live_document(self) -> tuple[bytes, str]:
+        return _tagged(asyncapi.document(live.CHANNELS, self._origin))
+
+
+def _tagged(told: dict[str, Any]) -> tuple[bytes, str]:
+    """Return a document as it is sent, and its ETag."""
+    body = json.dumps(told, ensure_ascii=False).encode()
+    return body, f'"{hashlib.sha256(body).hexdigest()[:32]}"'
+
+
+def _served(request: Request, body: bytes, etag: str) -> Response:
+    headers = {"ETag": etag, "Cache-Control": "no-cache"}
+    if request.headers.get("if-none-match") == etag:
+        return Response(None, 304, headers)
+    return Response(body, 200, headers, "application/json")
 
 
 async def _asset(request: Request) -> Response:

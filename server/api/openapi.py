@@ -223,5 +223,5 @@ Seat booking in real time.
 - Times are RFC 3339 in UTC; a deadline comes with the milliseconds that are left of it.
 - Lists come in pages: hand `next_cursor` back as `cursor`.
 - A route that answers GET answers HEAD too.
-- The live seat map and the live audit log are WebSockets, which this document cannot describe.
+- The live seat map and the live audit log are WebSockets: /asyncapi.json describes them.
 """

@@ -15,6 +15,13 @@ class OpenApi(BaseModel):
     openapi: str
 
 
+class AsyncApi(BaseModel):
+    """An AsyncAPI 3.0 document."""
+
+    model_config = ConfigDict(extra="allow")
+    asyncapi: str
+
+
 def _name(address: str) -> str:
     words = [word.strip("{}") for word in address.replace("-", "/").split("/") if word]
     return "page" + "".join(word.title() for word in words)
@@ -37,6 +44,14 @@ OPERATIONS = [
         "openapi",
         "This document",
         {200: Answer("It.", OpenApi, headers=("ETag",)), 304: Answer("It.", headers=("ETag",))},
+        reads=("If-None-Match",),
+    ),
+    Operation(
+        "GET",
+        "/asyncapi.json",
+        "asyncapi",
+        "The document of the WebSockets",
+        {200: Answer("It.", AsyncApi, headers=("ETag",)), 304: Answer("It.", headers=("ETag",))},
         reads=("If-None-Match",),
     ),
     Operation(
