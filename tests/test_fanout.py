@@ -208,6 +208,15 @@ async def test_one_that_never_reads_is_cut_and_nothing_of_it_is_kept(
     raw.leave(reset=True)
 
 
+async def test_little_waits_for_one_that_does_not_read(
+    host: str, kept: list[FramedProtocol]
+) -> None:
+    """Else a slow one would be told first of what is long past: here of megabytes of it."""
+    async with narrow(host) as deaf:
+        await receive(deaf)
+        assert fill(kept[0]) < 256 * 1024
+
+
 async def test_one_that_reads_late_hears_why_it_was_let_go(
     host: str, kept: list[FramedProtocol], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -260,10 +269,13 @@ async def test_one_that_does_not_read_cannot_stay_by_being_closed(
     raw.leave(reset=True)
 
 
-def fill(protocol: FramedProtocol) -> None:
-    """Send what says nothing until the transport is full."""
+def fill(protocol: FramedProtocol) -> int:
+    """Send what says nothing until the transport is full; returns how many bytes that took."""
+    sent, nothing = 0, b"\x81\x7e\x10\x00" + b" " * 4096
     while protocol.writable.is_set():
-        protocol.transport.write(b"\x81\x7e\x10\x00" + b" " * 4096)
+        protocol.transport.write(nothing)
+        sent += len(nothing)
+    return sent
 
 
 # -- what this stands on ---------------------------------------------------------------------------
