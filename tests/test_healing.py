@@ -18,7 +18,7 @@ import pytest_asyncio
 
 from server.embedded import EmbeddedMongo, EmbeddedValkey
 from server.realtime.channel import WIDEST_SECONDS
-from tests.healing import HEALED_SECONDS, Stage, staged
+from tests.healing import HEALED_SECONDS, Lags, Stage, staged
 from tests.live_crowd import SLOW_RATE, Watcher
 from tests.running import IN_MODULE_LOOP
 from tests.stored import stores
@@ -29,6 +29,7 @@ WATCHERS = 2000
 FROZEN_SECONDS = 5.0
 PATIENCE_SECONDS = 25.0
 """Within that, one who never reads is let go: ten seconds after being full."""
+BUSY_SECONDS = 1.0
 MOST_GROWTH = 16 * 1024 * 1024
 """Bytes that both servers together may take more, with twenty who do not read."""
 
@@ -119,7 +120,7 @@ async def test_watchers_that_never_read(stage: Stage, told) -> None:
         f"                    with them after {lags}",
     )
     assert growth < MOST_GROWTH
-    assert lags.at(0.99) < calm.at(1) + WIDEST_SECONDS
+    _nobody_was_delayed(calm, lags)
     async with asyncio.timeout(5):
         while stage.connected() != WATCHERS:
             await asyncio.sleep(0.1)
@@ -148,7 +149,7 @@ async def test_watchers_that_read_slowly(stage: Stage, told) -> None:
     )
     assert busy > 0.2
     assert await stage.let_go() == gone
-    assert lags.at(0.99) < calm.at(1) + WIDEST_SECONDS
+    _nobody_was_delayed(calm, lags)
 
 
 async def test_a_server_that_leaves(stage: Stage, told) -> None:
@@ -183,3 +184,9 @@ def _passed(seconds: float):
 
 def _received(watchers: list[Watcher]) -> int:
     return sum(watcher.received for watcher in watchers)
+
+
+def _nobody_was_delayed(calm: Lags, lags: Lags) -> None:
+    """Not by more than a window; single deliveries may be late on a machine that is busy."""
+    assert lags.at(0.5) < calm.at(0.5) + WIDEST_SECONDS
+    assert lags.at(0.99) < calm.at(0.99) + BUSY_SECONDS
