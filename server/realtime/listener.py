@@ -22,7 +22,8 @@ from server.realtime.backoff import pause
 logger = logging.getLogger("rowlock.listener")
 
 _CONNECT_SECONDS = 3.0
-_BACKOFF_SECONDS = (0.05, 2.0)
+_BACKOFF_SECONDS = (0.05, 0.5)
+"""A store that is back is found soon: nothing of the live map is right before that."""
 _BATCH = 512
 
 
