@@ -122,13 +122,16 @@ class Stage:
     ) -> Healing:
         """Let the fault strike while seats change; raises NotHealed unless it heals in time."""
         seen, answers = self.crowd.counts.copy(), self.traffic.answers.copy()
+        self.crowd.maps.forget(watcher.map for watcher in self.crowd.watchers)
         self.traffic.flow()
         await asyncio.sleep(LEAD_SECONDS)
+        before = (await self.stored()).seq
         await fault(self)
         over = time.monotonic()
         await self.traffic.rest()
         await self.healed(within - (time.monotonic() - over))
         seconds = time.monotonic() - over
+        assert (await self.stored()).seq != before, "no seat has changed"
         return Healing(seconds, self.crowd.counts - seen, self.traffic.answers - answers)
 
     async def flowing(self, until: Callable[[], Awaitable[bool]], most: float) -> Lags:

@@ -2,23 +2,19 @@
 
 Their rule: another epoch -> reconnect without a position; `seq` <= mine -> ignore; `prev` <= mine
 -> apply; `prev` > mine, or a heartbeat that is ahead of me -> a gap, reconnect with my position.
-
-What a frame makes of a map is worked out once for all who hold that map: a map is a value, and the
-same bytes on top of the same map give the same. So a watcher costs little, and none is believed to
-know what it was not told.
 """
 
 import asyncio
-import json
 import random
 import socket
 import time
 from array import array
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
-from tests.crowd_wire import CrowdWire, greeting, payload, plugged
+from tests.crowd_maps import Frame, Map, Maps
+from tests.crowd_wire import CrowdWire, greeting, plugged
 
 Kind = Literal["reading", "slow", "deaf"]
 
@@ -27,37 +23,7 @@ SLOW_RATE = 50_000.0
 BACK_SECONDS = 0.5
 """A watcher that was sent away comes back within so long, at random."""
 AT_ONCE = 100
-_STATE_AFTER = {"seat.locked": "l", "seat.released": ".", "seat.booked": "b", "seat.blocked": "x"}
 _COME_BACK = (1006, 1012, 1013, 4408)
-_MOST_FRAMES = 2048
-
-
-class Map:
-    """What a watcher knows: equal maps are one and the same object."""
-
-    __slots__ = ("epoch", "seq", "states")
-
-    def __init__(self, epoch: str, seq: int, states: str) -> None:
-        self.epoch, self.seq, self.states = epoch, seq, states
-
-
-class Frame:
-    """One frame, read once however many got it."""
-
-    __slots__ = ("epoch", "events", "leads", "oldest", "prev", "seq", "states", "type")
-
-    def __init__(self, wire: bytes, lock_ms: int) -> None:
-        told: dict[str, Any] = json.loads(payload(wire))
-        self.type: str = told["type"]
-        self.epoch: str = told.get("epoch", "")
-        self.seq: int = told["seq"]
-        self.prev: int = told.get("prev", 0)
-        self.states: str = told.get("states", "")
-        self.events: list[dict[str, Any]] = told.get("events", [])
-        deadlines = [event["expires_at"] for event in self.events if "expires_at" in event]
-        self.oldest = (min(deadlines) - lock_ms) / 1000 if deadlines else 0.0
-        """When the oldest lock that it tells of was taken, by Redis' clock; 0: of none."""
-        self.leads: dict[Map, Map] = {}
 
 
 class Crowd:
@@ -70,19 +36,17 @@ class Crowd:
         self.ports = list(ports)
         self.watchers: list[Watcher] = []
         self.counts: Counter[str] = Counter()
-        """Events of all kinds of watchers: `connects`, `resumed`, `gaps`, `new epochs`, `frames`,
-        `ignored`, and `closed CODE`."""
+        """Events of all kinds of watchers: `connects`, `resumed`, `gaps`, `new epochs`, `ignored`
+        and `closed CODE`."""
         self.problems: list[str] = []
         """What the servers sent that CONTRACT does not allow."""
         self.lags: dict[Kind, array[float]] = {"reading": array("f"), "slow": array("f")}
         """Seconds from script to arrival of the oldest change in each frame."""
-        self._index = {seat: number for number, seat in enumerate(seats)}
-        self._lock_ms = lock_seconds * 1000
-        self._frames: dict[bytes, Frame] = {}
-        self._maps: dict[tuple[str, int, str], Map] = {}
+        self.maps = Maps(seats, lock_seconds=lock_seconds)
 
     async def join(self, kind: Kind, count: int) -> "list[Watcher]":
         """Let so many more in; returns them once each has the map."""
+        self.maps.forget(watcher.map for watcher in self.watchers)
         some = [Watcher(self, kind) for _ in range(count)]
         self.watchers += some
         for first in range(0, count, AT_ONCE):
@@ -100,38 +64,14 @@ class Crowd:
         gone = set(watchers)
         self.watchers = [watcher for watcher in self.watchers if watcher not in gone]
 
-    def of(self, *kinds: Kind) -> "list[Watcher]":
-        return [watcher for watcher in self.watchers if watcher.kind in kinds]
-
     def differing(
         self, kinds: Sequence[Kind], epoch: str, seq: int, states: str
     ) -> "list[Watcher]":
-        """Return those who are not connected, or show another map than this."""
-        right = self._maps.get((epoch, seq, states))
-        wanted = self.of(*kinds)
-        return [w for w in wanted if w.map is not right or right is None or not w.is_here]
-
-    def map_of(self, epoch: str, seq: int, states: str) -> Map:
-        return self._maps.setdefault((epoch, seq, states), Map(epoch, seq, states))
-
-    def frame(self, wire: bytes) -> Frame:
-        frame = self._frames.get(wire)
-        if frame is None:
-            if len(self._frames) > _MOST_FRAMES:
-                self._frames.clear()
-                held = {w.map for w in self.watchers}
-                self._maps = {key: known for key, known in self._maps.items() if known in held}
-            frame = self._frames[wire] = Frame(wire, self._lock_ms)
-        return frame
-
-    def after(self, known: Map, frame: Frame) -> Map:
-        """Return the map that `frame` makes of `known`."""
-        states = list(known.states)
-        for event in frame.events:
-            for seat in event["seats"]:
-                states[self._index[seat]] = _STATE_AFTER[event["type"]]
-        led = frame.leads[known] = self.map_of(frame.epoch, frame.seq, "".join(states))
-        return led
+        """Return those of these kinds who are not connected, or show another map than this."""
+        right = self.maps.map_of(epoch, seq, states)
+        asked = [watcher for watcher in self.watchers if watcher.kind in kinds]
+        assert asked, "nobody is there to show a map"
+        return [watcher for watcher in asked if watcher.map is not right or not watcher.is_here]
 
 
 class Watcher:
@@ -211,14 +151,14 @@ class Watcher:
         if self._wire is None or self._left:
             return  # it has hung up already
         crowd, known = self._crowd, self.map
-        frame = crowd.frame(wire)
+        frame = crowd.maps.frame(wire)
         if frame.oldest and not self._fresh:
             crowd.lags[self.kind].append(time.time() - frame.oldest)
         if self._fresh:
             self._first(frame)
         if known is None:
             if frame.type == "snapshot":
-                self.map = crowd.map_of(frame.epoch, frame.seq, frame.states)
+                self.map = crowd.maps.map_of(frame.epoch, frame.seq, frame.states)
             elif frame.type == "events":
                 crowd.problems.append("events before any snapshot")
         elif frame.type == "heartbeat":
@@ -230,9 +170,9 @@ class Watcher:
         elif frame.seq <= known.seq:
             crowd.counts["ignored"] += 1
         elif frame.type == "snapshot":
-            self.map = crowd.map_of(frame.epoch, frame.seq, frame.states)
+            self.map = crowd.maps.map_of(frame.epoch, frame.seq, frame.states)
         elif frame.prev <= known.seq:
-            self.map = frame.leads.get(known) or crowd.after(known, frame)
+            self.map = crowd.maps.after(known, frame)
         else:
             self._again("gaps")
 

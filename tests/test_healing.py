@@ -7,7 +7,7 @@ compared with Redis: nothing that comes later brings to light what was lost.
 import asyncio
 import signal
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,6 +24,8 @@ from tests.running import IN_MODULE_LOOP
 from tests.stored import stores
 
 pytestmark = [IN_MODULE_LOOP, pytest.mark.alone, pytest.mark.slow]
+
+Tell = Callable[..., None]
 
 WATCHERS = 2000
 FROZEN_SECONDS = 5.0
@@ -52,7 +54,7 @@ async def _stage(store: EmbeddedValkey, mongo: EmbeddedMongo) -> AsyncIterator[S
 
 
 @pytest.fixture(name="told")
-def _told(capsys: pytest.CaptureFixture[str]):
+def _told(capsys: pytest.CaptureFixture[str]) -> Tell:
     def tell(*lines: str) -> None:
         with capsys.disabled():
             print("", *lines, sep="\n  ")
@@ -60,7 +62,7 @@ def _told(capsys: pytest.CaptureFixture[str]):
     return tell
 
 
-async def test_killed_subscriptions(stage: Stage, told) -> None:
+async def test_killed_subscriptions(stage: Stage, told: Tell) -> None:
     """Nobody reads Redis for it but each server once for each new connection."""
     before, reads, killed = await stage.subscriptions(), await stage.reads(), 0
 
@@ -81,7 +83,7 @@ async def test_killed_subscriptions(stage: Stage, told) -> None:
     assert not healing.seen["connects"], "what was lost is told on the connections that there are"
 
 
-async def test_a_frozen_store(stage: Stage, store: EmbeddedValkey, told) -> None:
+async def test_a_frozen_store(stage: Stage, store: EmbeddedValkey, told: Tell) -> None:
     process = psutil.Process(int(store.pid_file.read_text()))
 
     async def freeze(stage: Stage) -> None:
@@ -99,7 +101,7 @@ async def test_a_frozen_store(stage: Stage, store: EmbeddedValkey, told) -> None
     assert not healing.seen["connects"]
 
 
-async def test_watchers_that_never_read(stage: Stage, told) -> None:
+async def test_watchers_that_never_read(stage: Stage, told: Tell) -> None:
     """They are let go, cost little until then, and delay nobody."""
     calm = await stage.flowing(_passed(3.0), most=5)
     memory, gone = stage.resident(), await stage.let_go()
@@ -127,7 +129,7 @@ async def test_watchers_that_never_read(stage: Stage, told) -> None:
     stage.crowd.dismiss(deaf)
 
 
-async def test_watchers_that_read_slowly(stage: Stage, told) -> None:
+async def test_watchers_that_read_slowly(stage: Stage, told: Tell) -> None:
     """A tenth as many more, over lines that carry less than there is to tell."""
     calm = await stage.flowing(_passed(3.0), most=5)
     slow = await stage.crowd.join("slow", WATCHERS // 10)
@@ -152,7 +154,7 @@ async def test_watchers_that_read_slowly(stage: Stage, told) -> None:
     _nobody_was_delayed(calm, lags)
 
 
-async def test_a_server_that_leaves(stage: Stage, told) -> None:
+async def test_a_server_that_leaves(stage: Stage, told: Tell) -> None:
     leaving, staying = stage.processes
     there = sum(watcher.port == leaving.port for watcher in stage.crowd.watchers)
     reads, code = await stage.reads(), None
@@ -173,7 +175,7 @@ async def test_a_server_that_leaves(stage: Stage, told) -> None:
     assert {watcher.port for watcher in stage.crowd.watchers} == {staying.port}
 
 
-def _passed(seconds: float):
+def _passed(seconds: float) -> Callable[[], Awaitable[bool]]:
     over = time.monotonic() + seconds
 
     async def look() -> bool:
