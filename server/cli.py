@@ -22,7 +22,7 @@ from server.crowd.visitor import CrowdError
 from server.parent_death import end_with_parent
 from server.repo.users import Users
 from server.serving import ServingError, bind, reserved, serve
-from server.settings import Settings, SettingsError, load
+from server.settings import Settings, SettingsError, environment_with, load
 from server.settings_checks import doubts
 from server.stores import StoreError
 from server.supervisor import Supervisor
@@ -177,13 +177,13 @@ async def _serve_together(settings: Settings, count: int) -> None:
         commands.append(["worker"])
     with reserved(settings.host, settings.port) as port:
         async with stores.opened(settings) as opened:
-            environment = {
+            told = {
                 "PORT": str(port),
                 "REDIS_URL": opened.redis_url,
                 "MONGO_URI": opened.mongo_uri,
                 "BACKGROUND_WORK": "off",
             }
-            await Supervisor(commands, environment).run()
+            await Supervisor(commands, environment_with(told)).run()
 
 
 async def worker(settings: Settings, _: argparse.Namespace) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import secrets
+from collections.abc import Mapping
 from contextlib import suppress
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -125,6 +126,11 @@ class Settings(BaseSettings):
     @property
     def discovery_url(self) -> str:
         return self.oidc_discovery_url or GOOGLE_DISCOVERY_URL
+
+
+def environment_with(changes: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment that gives a process these settings, and else ours."""
+    return {**os.environ, **changes}
 
 
 def load() -> Settings:

@@ -6,7 +6,6 @@ that is killed (Linux).
 
 import asyncio
 import logging
-import os
 import sys
 from asyncio.subprocess import Process
 from collections.abc import Mapping, Sequence
@@ -22,9 +21,9 @@ _LEAVE_SECONDS = 20.0
 
 class Supervisor:
     def __init__(self, commands: Sequence[Sequence[str]], environment: Mapping[str, str]) -> None:
-        """`commands` are those of `rowlock`, each a process; `environment` is added to ours."""
+        """`commands` are those of `rowlock`, each a process; `environment` is theirs."""
         self._commands = commands
-        self._environment = {**os.environ, **environment}
+        self._environment = environment
 
     async def run(self) -> None:
         """Keep all of them running until cancelled; then end them in order."""
