@@ -22,7 +22,6 @@ from starlette.websockets import WebSocket
 from server.catalogue import Layout, Row, Seat
 from server.realtime import channel, frames
 from server.realtime.framed import FramedProtocol, framed
-from server.realtime.live import Kept
 from server.repo.seat_answers import SeatStates
 from server.serving import bind, serve
 
@@ -62,7 +61,7 @@ class Broadcast:
         assert protocol
         self._sockets.append(websocket)
         self._protocols.append(protocol)
-        protocol.keep(Kept(self.channel.join(protocol, "", 0)))
+        protocol.keep(self.channel.join(protocol, "", 0))
 
     async def measure(self, request: Request) -> Response:
         """Return the CPU seconds, user and system, of `rounds` rounds to all sockets."""
@@ -124,7 +123,7 @@ async def _cpu_of(way: Callable[[], Awaitable[None]], rounds: int, pause: float)
 async def main(library: str) -> None:
     channel.WIDEST_SECONDS = channel.WINDOW_SECONDS  # a busy machine must not fold the changes
     broadcast = Broadcast(library)
-    broadcast.channel.reload("the benchmark begins")
+    broadcast.channel.reload("subscribed")
     assert await broadcast.channel.ready(5)
     app = Starlette(
         routes=[

@@ -70,7 +70,7 @@ def build(settings: Settings) -> Starlette:
     parts = build_parts(settings)
     auth = build_auth(settings, parts.database, tries=parts.limits)
     maps = SeatMaps(parts.seat_store, parts.showtimes, parts.rebuilder)
-    hub = Hub(settings.redis_url, MirrorSource(parts, maps), slow=parts.metrics.slow_watchers.inc)
+    hub = Hub(settings.redis_url, MirrorSource(parts, maps), tally=parts.metrics.live)
     detached = Detached()
 
     @asynccontextmanager

@@ -1,6 +1,6 @@
 """What is counted for whoever watches over Rowlock: `GET /metrics`, in Prometheus' text format."""
 
-from prometheus_client import CollectorRegistry, Counter, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from server.build_info import Build
 from server.process_metrics import ProcessMetrics
@@ -28,12 +28,73 @@ class Metrics:
         self.requests = RequestMetrics(self._registry)
         self.scripts = ScriptMetrics(self._registry)
         self.process = ProcessMetrics(self._registry, build)
-        self.slow_watchers = Counter(
-            "rowlock_slow_watchers",
-            "Live seat maps that were cut off because their reader was too slow.",
-            registry=self._registry,
-        )
+        self.live = LiveMetrics(self._registry)
 
     def text(self) -> bytes:
         """Return all of them, to be served as `text/plain; version=0.0.4`."""
         return generate_latest(self._registry)
+
+
+class LiveMetrics:
+    """Counts the live maps: what `server.realtime.tally.Tally` asks for."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._watchers = Gauge(
+            "rowlock_live_watchers", "Who watches a live seat map here now.", registry=registry
+        )
+        self._changes = Counter(
+            "rowlock_live_changes",
+            "Changes of watched showtimes that Redis has announced. Divided by the flushes: how "
+            "many go out together.",
+            registry=registry,
+        )
+        self._lag = Histogram(
+            "rowlock_live_lag_seconds",
+            "From the script that made a change to the last socket it was written to, once a "
+            "flush and for the oldest change in it. The clock is that of Redis.",
+            buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5),
+            registry=registry,
+        )
+        self._flushes = Counter(
+            "rowlock_live_flushes",
+            "How often those who watch a showtime were told what was new.",
+            registry=registry,
+        )
+        self._deliveries = Counter(
+            "rowlock_live_deliveries",
+            "Frames with changes that were written to the WebSockets of live seat maps.",
+            registry=registry,
+        )
+        self._reloads = Counter(
+            "rowlock_live_reloads",
+            "Seat states that were read anew, by cause: subscribed, hole, lost, went_back.",
+            ["cause"],
+            registry=registry,
+        )
+        self._slow = Counter(
+            "rowlock_slow_watchers",
+            "Live seat maps that were cut off because their reader was too slow.",
+            registry=registry,
+        )
+
+    def came(self) -> None:
+        self._watchers.inc()
+
+    def went(self) -> None:
+        self._watchers.dec()
+
+    def heard(self) -> None:
+        self._changes.inc()
+
+    def flushed(self, lag: float) -> None:
+        self._flushes.inc()
+        self._lag.observe(max(0.0, lag))
+
+    def delivered(self, frames: int) -> None:
+        self._deliveries.inc(frames)
+
+    def reloaded(self, cause: str) -> None:
+        self._reloads.labels(cause).inc()
+
+    def too_slow(self) -> None:
+        self._slow.inc()

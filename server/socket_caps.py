@@ -14,6 +14,23 @@ PER_USER = 20
 """Sockets that somebody has proven to be theirs."""
 
 
+class Place:
+    """What one open connection holds."""
+
+    __slots__ = ("_open", "_who")
+
+    def __init__(self, open_ones: Counter[str], who: str) -> None:
+        self._open = open_ones
+        self._who = who
+        open_ones[who] += 1
+
+    def give_back(self) -> None:
+        """Call it once."""
+        self._open[self._who] -= 1
+        if not self._open[self._who]:
+            del self._open[self._who]
+
+
 class SocketCaps:
     def __init__(
         self,
@@ -32,17 +49,22 @@ class SocketCaps:
         """Say whether the address of `connection` has all that it may have."""
         return self._has(client_address(connection), self._most(self._per_address, connection))
 
+    def take(self, connection: HTTPConnection) -> Place | None:
+        """Take a place for the address of `connection`; None: there is none."""
+        most = self._most(self._per_address, connection)
+        return self._take(client_address(connection), most)
+
     @contextmanager
     def place(self, connection: HTTPConnection) -> Iterator[bool]:
         """Take a place for the address as long as the context lasts; False: there is none."""
-        most = self._most(self._per_address, connection)
-        with self._taken(client_address(connection), most) as free:
+        with _held(self.take(connection)) as free:
             yield free
 
     @contextmanager
     def place_of(self, user_id: str, connection: HTTPConnection) -> Iterator[bool]:
         """The same for a person."""
-        with self._taken(f"user {user_id}", self._most(self._per_user, connection)) as free:
+        most = self._most(self._per_user, connection)
+        with _held(self._take(f"user {user_id}", most)) as free:
             yield free
 
     def _most(self, most: int, connection: HTTPConnection) -> int:
@@ -51,15 +73,14 @@ class SocketCaps:
     def _has(self, who: str, most: int) -> bool:
         return bool(who) and self._open.get(who, 0) >= most
 
-    @contextmanager
-    def _taken(self, who: str, most: int) -> Iterator[bool]:
-        if self._has(who, most):
-            yield False
-            return
-        self._open[who] += 1
-        try:
-            yield True
-        finally:
-            self._open[who] -= 1
-            if not self._open[who]:
-                del self._open[who]
+    def _take(self, who: str, most: int) -> Place | None:
+        return None if self._has(who, most) else Place(self._open, who)
+
+
+@contextmanager
+def _held(place: Place | None) -> Iterator[bool]:
+    try:
+        yield place is not None
+    finally:
+        if place:
+            place.give_back()

@@ -13,6 +13,7 @@ from server.realtime import audience
 from server.realtime.audience import MOST_BUFFERED, Audience, Watcher
 from server.realtime.channel import Channel
 from server.realtime.frames import Step, step
+from server.realtime.tally import Uncounted
 from tests.test_hub import SHOWTIME, StoreSource, eventually, source
 
 __all__ = ["source"]
@@ -20,22 +21,49 @@ __all__ = ["source"]
 
 @dataclass(eq=False)
 class Pipe:
-    """A transport that takes what it is told to take."""
+    """A transport that takes what it is told to take, and tells its watcher how it is."""
 
     full: bool = False
     gone: bool = False
     buffered: int = 0
     frames: list[bytes] = field(default_factory=list)
     code: int = 0
+    fills: bool = False
+    """The next frame is one too many."""
+    watcher: Watcher | None = None
 
-    def write_frame(self, frame: bytes) -> bool:
-        if self.full or self.gone:
-            return False
+    def write(self, frame: bytes) -> None:
+        if self.gone:
+            raise RuntimeError("the handler is closed")
         self.frames.append(frame)
-        return True
+        if self.fills:
+            self.fill()
+
+    def fill(self) -> None:
+        self.full, self.fills = True, False
+        if self.watcher:
+            self.watcher.full()
+
+    def drain(self) -> None:
+        self.full = False
+        assert self.watcher
+        self.watcher.drained()
 
     def farewell(self, code: int, seconds: float) -> None:
         self.code, self.gone = code, True
+        if self.watcher:
+            self.watcher.ended()
+
+
+class Counted(Uncounted):
+    def __init__(self) -> None:
+        self.slow = self.delivered_frames = 0
+
+    def too_slow(self) -> None:
+        self.slow += 1
+
+    def delivered(self, frames: int) -> None:
+        self.delivered_frames += frames
 
 
 class Told:
@@ -44,9 +72,9 @@ class Told:
     def __init__(self) -> None:
         self.seq = 0
         self.built: list[int] = []
-        self.slow = 0
+        self.tally = Counted()
         self.rounds: list[float] = []
-        self.audience = Audience(self.step, lambda: 1, self._count)
+        self.audience = Audience(self.step, lambda: 1, self.tally)
 
     def step(self, epoch: str, seq: int) -> Step | None:
         if seq == self.seq:
@@ -54,11 +82,10 @@ class Told:
         self.built.append(seq)
         return step(f"{seq}-{self.seq}", "e", self.seq)
 
-    def _count(self) -> None:
-        self.slow += 1
-
     def join(self, pipe: Pipe) -> Watcher:
-        return self.audience.join(pipe, ("e", 0), step(f"to {self.seq}", "e", self.seq))
+        first = step(f"to {self.seq}", "e", self.seq)
+        pipe.watcher = self.audience.join(pipe, ("e", 0), first, lambda: None)
+        return pipe.watcher
 
     async def tell(self, seq: int) -> None:
         self.seq, rounds = seq, len(self.rounds)
@@ -141,24 +168,86 @@ async def test_who_comes_or_goes_during_a_round_is_told_once_or_not_at_all(
 async def test_who_is_full_takes_one_step_when_it_has_drained(told: Told) -> None:
     quick, slow = Pipe(), Pipe()
     told.join(quick)
-    watcher = told.join(slow)
-    slow.full = True
+    told.join(slow)
+    slow.fill()
     for seq in (1, 2, 3):
         await told.tell(seq)
-    slow.full = False
-    watcher.drained()
+    slow.drain()
     await told.tell(4)
     assert texts(quick) == ["to 0", "0-1", "1-2", "2-3", "3-4"]
     assert texts(slow) == ["to 0", "0-3", "3-4"]
     assert len({id(quick.frames[-1]), id(slow.frames[-1])}) == 1
 
 
+async def test_who_becomes_full_by_a_frame_is_told_from_where_it_stood(told: Told) -> None:
+    """The step overlaps with that frame, of which nobody knows whether all of it was written."""
+    pipe, other = Pipe(), Pipe()
+    told.join(pipe)
+    told.join(other)
+    pipe.fills = True
+    await told.tell(1)
+    await told.tell(2)
+    pipe.drain()
+    await told.tell(3)
+    assert texts(pipe) == ["to 0", "0-1", "0-2", "2-3"]
+    assert texts(other) == ["to 0", "0-1", "1-2", "2-3"]
+
+
+async def test_who_is_full_after_the_first_step_waits_and_goes_on_from_there(told: Told) -> None:
+    pipe = Pipe(fills=True)
+    told.seq = 5
+    told.join(pipe)
+    told.seq = 6
+    assert not told.audience.tell(told.rounds.append) or texts(pipe) == ["to 5"]
+    pipe.drain()
+    assert texts(pipe) == ["to 5", "5-6"]
+
+
+async def test_who_fills_up_in_the_middle_of_a_round_gets_no_frame_of_it(
+    told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audience, "SLICE", 1)
+    pipes = [Pipe() for _ in range(3)]
+    for pipe in pipes:
+        told.join(pipe)
+    told.seq = 1
+    told.audience.tell(told.rounds.append)
+    pipes[1].fill()
+    await eventually(lambda: bool(told.rounds))
+    await told.tell(2)
+    pipes[1].drain()
+    assert [texts(pipe) for pipe in pipes] == [
+        ["to 0", "0-1", "1-2"],
+        ["to 0", "0-2"],
+        ["to 0", "0-1", "1-2"],
+    ]
+
+
+async def test_one_that_was_closed_a_moment_ago_stops_no_round(told: Told) -> None:
+    pipes = [Pipe() for _ in range(5)]
+    for pipe in pipes:
+        told.join(pipe)
+    pipes[0].gone = pipes[2].gone = pipes[3].gone = True
+    await told.tell(1)
+    assert [len(pipe.frames) for pipe in pipes] == [1, 2, 1, 1, 2]
+
+
+async def test_frames_are_counted_by_the_group(told: Told) -> None:
+    pipes = [Pipe() for _ in range(3)]
+    for pipe in pipes:
+        told.join(pipe)
+    pipes[1].fill()
+    await told.tell(1)
+    await told.tell(2)
+    assert told.tally.delivered_frames == 4
+
+
 async def test_who_holds_too_much_is_let_go_at_once(told: Told) -> None:
     slow = Pipe()
     told.join(slow)
-    slow.full, slow.buffered = True, MOST_BUFFERED + 1
-    await told.tell(1)
-    assert (slow.code, told.slow, len(told.audience)) == (4408, 1, 0)
+    slow.buffered = MOST_BUFFERED + 1
+    slow.fill()
+    assert (slow.code, told.tally.slow, len(told.audience)) == (4408, 1, 0)
 
 
 async def test_who_stays_full_is_let_go_and_the_others_are_not(
@@ -166,14 +255,15 @@ async def test_who_stays_full_is_let_go_and_the_others_are_not(
 ) -> None:
     monkeypatch.setattr(audience, "SLOW_SECONDS", 0.3)
     pipes = [Pipe() for _ in range(3)]
-    watchers = [told.join(pipe) for pipe in pipes]
-    pipes[0].full = pipes[1].full = True
+    for pipe in pipes:
+        told.join(pipe)
+    pipes[0].fill()
+    pipes[1].fill()
     await told.tell(1)
-    pipes[1].full = False
-    watchers[1].drained()
+    pipes[1].drain()
     await eventually(lambda: pipes[0].gone)
     assert [pipe.code for pipe in pipes] == [4408, 0, 0]
-    assert (told.slow, len(told.audience)) == (1, 2)
+    assert (told.tally.slow, len(told.audience)) == (1, 2)
 
 
 async def test_one_timer_beats_for_all(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:

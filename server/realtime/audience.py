@@ -2,19 +2,21 @@
 
 No task, no queue and no timer each: a watcher is an object in a group of those who stand at the
 same position. A round writes the group's frame to every transport, so many at a time, and lets the
-event loop breathe in between. Whoever's transport is full is set aside and hears nothing until it
-has drained; then it takes one step to where the others are. Who stays full is let go.
+event loop breathe in between. Whoever's transport says that it is full is set aside and hears
+nothing until it has drained; then it takes one step to where the others are. Who stays full is let
+go.
 """
 
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from time import perf_counter
 from typing import Protocol
 
 from server.realtime import frames
 from server.realtime.frames import Step
+from server.realtime.tally import Tally
 
 logger = logging.getLogger("rowlock.audience")
 
@@ -29,10 +31,22 @@ SLICE = 500
 TOO_SLOW = 4408
 
 Position = tuple[str, int]
+Write = Callable[[bytes], None]
 
 
 class Wire(Protocol):
     """A transport that takes WebSocket frames as they are."""
+
+    @property
+    def write(self) -> Write:
+        """Sends a frame, or keeps what the system does not take yet; raises RuntimeError when the
+        connection was closed."""
+        ...
+
+    @property
+    def full(self) -> bool:
+        """More should not be written before it has drained."""
+        ...
 
     @property
     def gone(self) -> bool:
@@ -44,41 +58,61 @@ class Wire(Protocol):
         """Bytes that wait in this process to be taken by the system."""
         ...
 
-    def write_frame(self, frame: bytes) -> bool:
-        """Send it at once; False when the transport is full or gone, and nothing was sent."""
-        ...
-
     def farewell(self, code: int, seconds: float) -> None:
         """Close with `code`; cut the connection when that takes too long."""
         ...
 
 
 class Watcher:
-    """One who watches; `position` is told for those set aside alone."""
+    """One who watches, and what its transport tells: nobody asks how it is before a write.
 
-    __slots__ = ("_audience", "full_since", "position", "wire")
+    `position` is told for those set aside alone.
+    """
 
-    def __init__(self, wire: Wire, audience: "Audience", position: Position) -> None:
+    __slots__ = ("_audience", "_done", "full_since", "position", "wire")
+
+    def __init__(
+        self, wire: Wire, audience: "Audience", position: Position, done: Callable[[], None]
+    ) -> None:
+        """`done` is called once the connection has ended."""
         self.wire = wire
         self.position = position
         self.full_since = 0.0
         self._audience = audience
+        self._done = done
+
+    def full(self) -> None:
+        """The transport should be given nothing more for now."""
+        self._audience.set_aside(self)
 
     def drained(self) -> None:
         """The transport takes frames again."""
         self._audience.catch_up(self)
 
+    def ended(self) -> None:
+        """Nothing can be sent any more."""
+        self._audience.leave(self)
+
     def lost(self) -> None:
         """The connection has ended."""
         self._audience.leave(self)
+        self._done()
 
 
 class _Group:
-    __slots__ = ("position", "watchers")
+    __slots__ = ("left", "position", "watchers")
 
     def __init__(self, position: Position) -> None:
         self.position = position
-        self.watchers: dict[Watcher, None] = {}
+        self.watchers: dict[Watcher, Write] = {}
+        self.left = 0
+        """How many have left it."""
+
+    def remove(self, watcher: Watcher) -> bool:
+        """False when it was not in it."""
+        found = self.watchers.pop(watcher, None) is not None
+        self.left += found
+        return found
 
 
 class Audience:
@@ -88,13 +122,12 @@ class Audience:
         self,
         step: Callable[[str, int], Step | None],
         now: Callable[[], int],
-        slow: Callable[[], None],
+        tally: Tally,
     ) -> None:
-        """`step` leads from a position to now, `now` is the time of Redis in ms, and `slow` is
-        called for everybody who is let go."""
+        """`step` leads from a position to now, and `now` is the time of Redis in ms."""
         self._step = step
         self._now = now
-        self._slow = slow
+        self._tally = tally
         self._groups: list[_Group] = []
         self._full: dict[Watcher, None] = {}
         """In the order in which they were set aside."""
@@ -115,9 +148,14 @@ class Audience:
 
     # -- coming and going ---------------------------------------------------------------------
 
-    def join(self, wire: Wire, position: Position, first: Step) -> Watcher:
-        """Send the first step to one that comes from `position`, and keep it informed."""
-        watcher = Watcher(wire, self, position)
+    def join(
+        self, wire: Wire, position: Position, first: Step, done: Callable[[], None]
+    ) -> Watcher:
+        """Send the first step to one that comes from `position`, and keep it informed.
+
+        `done` is called once its connection has ended.
+        """
+        watcher = Watcher(wire, self, position, done)
         self._lead(watcher, position, first)
         if self._beat_timer is None:
             self._beat_later()
@@ -127,7 +165,17 @@ class Audience:
         """Harmless for one that has left already."""
         self._full.pop(watcher, None)
         for group in self._groups:
-            group.watchers.pop(watcher, None)
+            group.remove(watcher)
+
+    def set_aside(self, watcher: Watcher) -> None:
+        """Let one who is full hear nothing until it has drained.
+
+        It may have had the frame of the round under way, or not: its step begins where the group
+        stood before, and what comes twice is ignored.
+        """
+        for group in self._groups:
+            if group.remove(watcher):
+                self._wait_for(watcher, group.position)
 
     def catch_up(self, watcher: Watcher) -> None:
         """Lead one that was set aside to where the others are, if it takes that."""
@@ -136,12 +184,14 @@ class Audience:
             self._lead(watcher, watcher.position, self._step(*watcher.position))
 
     def _lead(self, watcher: Watcher, position: Position, step: Step | None) -> None:
-        if step is None:
-            self._group(position).watchers[watcher] = None
-        elif watcher.wire.write_frame(step.wire):
-            self._group((step.epoch, step.seq)).watchers[watcher] = None
+        wire = watcher.wire
+        if step is not None and not wire.full:
+            _write_all([wire.write], step.wire)
+            position = step.epoch, step.seq
+        if wire.full:
+            self._wait_for(watcher, position)
         else:
-            self._set_aside(watcher, position)
+            self._group(position).watchers[watcher] = wire.write
 
     def _group(self, position: Position) -> _Group:
         for group in self._groups:
@@ -157,9 +207,10 @@ class Audience:
 
         False when nobody is there to be told.
         """
-        if self._groups:
-            self._go(self._news(told))
-        return bool(self._groups)
+        if not self._groups:
+            return False
+        self._go(self._news(told))
+        return True
 
     def _go(self, going: Iterator[None]) -> None:
         self._rounds.append(going)
@@ -182,12 +233,12 @@ class Audience:
         try:
             self._merge()
             for group in list(self._groups):
-                was = group.position
-                step = self._step(*was)
+                step = self._step(*group.position)
                 if step is not None:
+                    self._tally.delivered(len(group.watchers))
+                    yield from self._write(group, step.wire)
                     group.position = step.epoch, step.seq
-                    yield from self._write(group, step.wire, was)
-            yield  # uvloop writes at the end of the loop's turn
+            yield  # a loop may write at the end of its turn
         finally:
             told(perf_counter() - began)
 
@@ -195,18 +246,19 @@ class Audience:
         self._merge()
         for group in list(self._groups):
             frame = frames.websocket(frames.heartbeat(group.position[1], self._now()))
-            yield from self._write(group, frame, group.position)
+            yield from self._write(group, frame)
 
-    def _write(self, group: _Group, frame: bytes, was: Position) -> Iterator[None]:
-        """Write `frame` to a group; who cannot take it stays behind at `was`."""
-        watchers = list(group.watchers)
-        for first in range(0, len(watchers), SLICE):
+    def _write(self, group: _Group, frame: bytes) -> Iterator[None]:
+        """Write `frame` to all that are in the group now, and still are when it is their turn."""
+        watchers, writes, left = list(group.watchers), list(group.watchers.values()), group.left
+        for first in range(0, len(writes), SLICE):
             if first:
                 yield
-            for watcher in watchers[first : first + SLICE]:
-                if not watcher.wire.write_frame(frame) and watcher in group.watchers:
-                    del group.watchers[watcher]
-                    self._set_aside(watcher, was)
+            some = writes[first : first + SLICE]
+            if group.left != left:
+                turn = zip(watchers[first : first + SLICE], some, strict=True)
+                some = [write for watcher, write in turn if watcher in group.watchers]
+            _write_all(some, frame)
 
     def _merge(self) -> None:
         """Join groups that have come to the same position, and forget the empty ones."""
@@ -230,7 +282,7 @@ class Audience:
 
     # -- the slow ones ------------------------------------------------------------------------
 
-    def _set_aside(self, watcher: Watcher, position: Position) -> None:
+    def _wait_for(self, watcher: Watcher, position: Position) -> None:
         wire = watcher.wire
         if wire.gone:
             return
@@ -258,5 +310,16 @@ class Audience:
             self._let_go(watcher)
 
     def _let_go(self, watcher: Watcher) -> None:
-        self._slow()
+        self._tally.too_slow()
         watcher.wire.farewell(TOO_SLOW, GOODBYE_SECONDS)
+
+
+def _write_all(writes: Iterable[Write], frame: bytes) -> None:
+    rest = iter(writes)
+    while True:
+        try:
+            for write in rest:
+                write(frame)
+            return
+        except RuntimeError:
+            pass  # closed a moment ago, which its watcher is about to hear; on with the others

@@ -21,6 +21,7 @@ from server.realtime.audience import Audience, Watcher, Wire
 from server.realtime.backoff import pause
 from server.realtime.frames import Step
 from server.realtime.mirror import Mirror
+from server.realtime.tally import Cause, Tally, Uncounted
 from server.repo.seat_answers import SeatStates
 
 logger = logging.getLogger("rowlock.channel")
@@ -29,6 +30,8 @@ WINDOW_SECONDS = 0.05
 """After a flush, changes gather this long before the next one."""
 WIDEST_SECONDS = 0.25
 """As long at most when there are so many watchers that a flush takes long."""
+FRESH_SECONDS = 0.2
+"""A step that was made for one serves others so long: it tells the time of Redis, too."""
 _PART = 4
 """A flush may take one part in so many of the time from one to the next."""
 _RETRY_SECONDS = (0.1, 2.0)
@@ -51,12 +54,10 @@ class Source(Protocol):
 
 
 class Channel:
-    def __init__(
-        self, showtime_id: str, source: Source, slow: Callable[[], None] = lambda: None
-    ) -> None:
-        """`slow` is called for each watcher that was let go because it was too slow."""
+    def __init__(self, showtime_id: str, source: Source, tally: Tally | None = None) -> None:
         self.mirror = Mirror(showtime_id)
-        self.audience = Audience(self.step, self.mirror.now, slow)
+        self._tally = tally or Uncounted()
+        self.audience = Audience(self.step, self.mirror.now, self._tally)
         self.watchers = 0
         self.missing = False
         """There is no such showtime."""
@@ -66,6 +67,13 @@ class Channel:
         self._again = False
         self._flushed = asyncio.Event()
         self._steps: dict[int, Step] = {}
+        """By where they begin; the snapshot by -1."""
+        self._steps_at = 0.0
+        self._beat: Step | None = None
+        self._oldest: int | None = None
+        """When the first change that nobody was told of was made, in ms of Redis time."""
+        self._told_of: int | None = None
+        """The same of the flush under way."""
         self._timer: asyncio.TimerHandle | None = None
         self._last_flush = 0.0
         self._window = WINDOW_SECONDS
@@ -91,8 +99,9 @@ class Channel:
 
     # -- keeping the mirror true --------------------------------------------------------------
 
-    def reload(self, why: str) -> None:
+    def reload(self, why: Cause) -> None:
         """Load the mirror anew; asked for while that is under way, do it once more after."""
+        self._tally.reloaded(why)
         if self._loading:
             self._again = True
             return
@@ -104,9 +113,12 @@ class Channel:
         change = parse_change_set(payload)
         verdict = self.mirror.hear(change, loading=self._loading is not None)
         if verdict == "applied":
+            self._tally.heard()
+            if self._oldest is None:
+                self._oldest = change.at
             self._flush_soon()
         elif verdict == "lost":
-            self.reload("a change is missing")
+            self.reload("hole")
 
     async def check_tail(self) -> bool:
         """Compare our position with Redis'; False when messages that were sent never came."""
@@ -116,10 +128,10 @@ class Channel:
         epoch, seq = mirror.epoch, mirror.seq  # before Redis is asked: it must be as far at least
         (stored,) = await self._source.positions([mirror.showtime_id])
         if stored is None:
-            self.reload("the store has lost it")
+            self.reload("lost")
         elif stored[0] == epoch and stored[1] < seq:
             await self._source.renew(mirror.showtime_id, epoch)
-            self.reload("the store went back in time")
+            self.reload("went_back")
         elif stored != (mirror.epoch, mirror.seq):
             await asyncio.sleep(2 * WINDOW_SECONDS)  # it may be on its way
             there = stored[0] == mirror.epoch and stored[1] <= mirror.seq
@@ -159,19 +171,43 @@ class Channel:
         if (epoch, seq) == (mirror.epoch, mirror.seq):
             return None
         since = seq if epoch == mirror.epoch else -1
-        step = self._steps.get(since)
+        step = self._fresh_steps().get(since)
         if step is None:
             frame = self._frame(since)
             step = self._steps[since] = frames.step(frame, mirror.epoch, mirror.seq)
         return step
 
+    def _fresh_steps(self) -> dict[int, Step]:
+        """Return the steps to where the mirror is that were made a moment ago: they tell the
+        time, too."""
+        now = asyncio.get_running_loop().time()
+        if now > self._steps_at + FRESH_SECONDS:
+            self._steps.clear()
+            self._beat = None
+            self._steps_at = now
+        return self._steps
+
+    def heartbeat(self) -> Step:
+        """Return what says that all is well, for who is where the mirror is."""
+        self._fresh_steps()
+        mirror = self.mirror
+        if self._beat is None or self._beat.seq != mirror.seq:
+            frame = frames.heartbeat(mirror.seq, mirror.now())
+            self._beat = frames.step(frame, mirror.epoch, mirror.seq)
+        return self._beat
+
     def first_step(self, epoch: str, seq: int) -> Step:
         """Return what a watcher from there hears first, be it that it has missed nothing."""
         return self.step(epoch, seq) or self._nothing_new()
 
-    def join(self, wire: Wire, epoch: str, seq: int) -> Watcher:
-        """Keep a watcher informed, from its first step on, until it leaves."""
-        return self.audience.join(wire, (epoch, seq), self.first_step(epoch, seq))
+    def join(
+        self, wire: Wire, epoch: str, seq: int, done: Callable[[], None] = lambda: None
+    ) -> Watcher:
+        """Keep a watcher informed, from its first step on, until it leaves.
+
+        `done` is called once its connection has ended.
+        """
+        return self.audience.join(wire, (epoch, seq), self.first_step(epoch, seq), done)
 
     def _nothing_new(self) -> Step:
         mirror = self.mirror
@@ -210,12 +246,15 @@ class Channel:
         self._flushed.set()
         self._flushed = asyncio.Event()
         self._telling = True
+        self._told_of, self._oldest = self._oldest, None
         if not self.audience.tell(self._told):
             self._telling = False
 
     def _told(self, seconds: float) -> None:
         """Everybody was told; that took so long, whatever else was done in between included."""
         self._telling = False
+        if self._told_of is not None:
+            self._tally.flushed((self.mirror.now() - self._told_of) / 1000)
         self._window = min(max(WINDOW_SECONDS, _PART * seconds), WIDEST_SECONDS)
         if self._more:
             self._more = False

@@ -11,6 +11,7 @@ before the first connection, whether they are what this was written for.
 
 import asyncio
 import socket
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Protocol
 
@@ -24,7 +25,7 @@ from websockets.protocol import State
 from websockets.server import ServerProtocol
 
 from server.realtime import frames
-from server.realtime.protocol import AbortableProtocol
+from server.realtime.protocol import LEAVE_SECONDS, AbortableProtocol
 
 TALKER_SECONDS = 0.05
 """One who keeps talking, though there is nothing to say, is heard so often."""
@@ -39,15 +40,24 @@ _OF_PROTOCOL = (
     *("handshake_complete", "close_sent", "disconnected", "close_timer", "transport", "loop"),
     *("conn", "writable", "queue", "frames", "read_paused", "tasks", "run_asgi", "handle_close"),
     *("handle_connect", "on_task_complete", "send_receive_event_to_app", "resume_writing"),
-    *("connection_lost", "eof_received", "stop_keepalive", "shutdown"),
+    *("connection_lost", "eof_received", "stop_keepalive", "shutdown", "pause_writing"),
+    *("config", "logger", "server", "client"),
 )
 
 
 class Keeper(Protocol):
     """Who keeps a connection after the application has returned."""
 
+    def full(self) -> None:
+        """The transport should be given nothing more for now."""
+        ...
+
     def drained(self) -> None:
         """The transport takes frames again."""
+        ...
+
+    def ended(self) -> None:
+        """Nothing can be sent any more; may be told more than once."""
         ...
 
     def lost(self) -> None:
@@ -58,6 +68,8 @@ class Keeper(Protocol):
 class FramedProtocol(AbortableProtocol):
     _keeper: Keeper | None = None
     _said = 0
+    _spoke = False
+    """Something has come since the handshake."""
 
     def handle_connect(self, event: Request) -> None:
         super().handle_connect(event)
@@ -65,29 +77,34 @@ class FramedProtocol(AbortableProtocol):
             extensions = self.scope["extensions"] or {}
             self.scope["extensions"] = {**extensions, _FRAMED: {"protocol": self}}
 
-    def write_frame(self, frame: bytes) -> bool:
-        """Send a ready frame; False when the transport is full or gone, and nothing was sent."""
-        transport = self.transport
-        if (
-            not self.handshake_complete
-            or self.close_sent
-            or self.disconnected
-            or transport.is_closing()
-            or self.conn.state is not _OPEN
-            or not self.writable.is_set()
-        ):
-            return False
-        transport.write(frame)
-        return True
+    @property
+    def write(self) -> Callable[[bytes], None]:
+        """Sends a ready frame; for one that is neither full nor gone.
+
+        It is the transport's own: what becomes of that is told to the keeper.
+        """
+        return self.transport.write
+
+    @property
+    def full(self) -> bool:
+        """More waits to be taken than should."""
+        return not self.writable.is_set()
 
     def keep(self, keeper: Keeper) -> None:
         """Leave the connection to `keeper`, after which the application has to return.
 
         What the client says from then on is not heard. One that is gone has to be let go instead.
+        What served the application and the handshake is given up: a watcher should cost little.
         """
         self._keeper = keeper
-        self.close_timer = _Never()  # type: ignore[assignment] # else the end of the task closes it
-        self.queue = asyncio.Queue()
+        self.close_timer = _NEVER  # type: ignore[assignment] # else the end of the task closes it
+        self.queue = _NOBODY  # type: ignore[assignment]
+        self.writable = _Flag(self.writable.is_set())  # type: ignore[assignment]
+        self.server = self.client = None
+        if not self._spoke:  # the parser of the handshake holds the whole request
+            self.conn = ServerProtocol(
+                state=_OPEN, max_size=self.config.ws_max_size, logger=self.logger
+            )
         self._let_little_wait()
         if self.read_paused:
             self._hear_again()
@@ -115,6 +132,7 @@ class FramedProtocol(AbortableProtocol):
 
     def data_received(self, data: bytes) -> None:
         self._said = 0
+        self._spoke = self.handshake_complete
         super().data_received(data)
 
     def _waiting(self) -> int:
@@ -137,6 +155,11 @@ class FramedProtocol(AbortableProtocol):
         if not self.transport.is_closing():
             self.transport.resume_reading()
 
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self._keeper:
+            self._keeper.full()
+
     def resume_writing(self) -> None:
         super().resume_writing()
         if self._keeper:
@@ -150,6 +173,18 @@ class FramedProtocol(AbortableProtocol):
         super().eof_received()
         self._leave_soon()
 
+    def shutdown(self) -> None:
+        super().shutdown()
+        self._ended()
+
+    def _leave_soon(self, seconds: float = LEAVE_SECONDS) -> None:
+        super()._leave_soon(seconds)
+        self._ended()
+
+    def _ended(self) -> None:
+        if self._keeper:
+            self._keeper.ended()
+
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         keeper, self._keeper = self._keeper, None
@@ -162,6 +197,34 @@ class _Never:
 
     def cancel(self) -> None:
         pass
+
+
+class _Nobody:
+    """In the place of an application's queue: who would take what comes has returned."""
+
+    def put_nowait(self, message: object) -> None:
+        pass
+
+
+class _Flag:
+    """In the place of an event that nobody waits for."""
+
+    __slots__ = ("_set",)
+
+    def __init__(self, is_set: bool) -> None:
+        self._set = is_set
+
+    def is_set(self) -> bool:
+        return self._set
+
+    def set(self) -> None:
+        self._set = True
+
+    def clear(self) -> None:
+        self._set = False
+
+
+_NEVER, _NOBODY = _Never(), _Nobody()
 
 
 def framed(websocket: WebSocket) -> FramedProtocol | None:

@@ -19,12 +19,15 @@ class Step:
     frame: str
     wire: bytes
     """The frame as a WebSocket frame: the same bytes for everybody."""
+    lines: bytes
+    """The frame as a Server-Sent Event, whose id is the position."""
     epoch: str
     seq: int
 
 
 def step(frame: str, epoch: str, seq: int) -> Step:
-    return Step(frame, websocket(frame), epoch, seq)
+    lines = f"id: {epoch}:{seq}\ndata: {frame}\n\n".encode()
+    return Step(frame, websocket(frame), lines, epoch, seq)
 
 
 def snapshot(epoch: str, seq: int, server_time: int, states: str) -> str:

@@ -4,11 +4,12 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 
 from server.detached import end
 from server.realtime.channel import Channel, Source
 from server.realtime.listener import Listener
+from server.realtime.tally import Tally, Uncounted
 from server.repo.keys import showtime_keys, showtime_of_channel
 
 logger = logging.getLogger("rowlock.hub")
@@ -26,14 +27,13 @@ class Hub:
         *,
         tail_check_seconds: float = TAIL_CHECK_SECONDS,
         keep_seconds: float = KEEP_SECONDS,
-        slow: Callable[[], None] = lambda: None,
+        tally: Tally | None = None,
     ) -> None:
-        """`slow` is called for each watcher that was let go because it was too slow."""
         self._tail_check_seconds = tail_check_seconds
         self._keep_seconds = keep_seconds
         self._listener = Listener(redis_url, self._heard, self._subscribed)
         self._source = source
-        self._slow = slow
+        self._tally = tally or Uncounted()
         self._channels: dict[str, Channel] = {}
         self._tail_check: asyncio.Task[None] | None = None
 
@@ -62,20 +62,31 @@ class Hub:
     @contextlib.contextmanager
     def watched(self, showtime_id: str) -> Iterator[Channel]:
         """Give the showtime's channel; it is kept as long as somebody watches, and a while more."""
-        channel = self._channels.get(showtime_id)
-        if channel is None:
-            channel = self._channels[showtime_id] = Channel(showtime_id, self._source, self._slow)
-            self._listener.subscribe(showtime_keys(showtime_id)["channel"])
-        channel.watchers += 1
+        channel = self.enter(showtime_id)
         try:
             yield channel
         finally:
-            channel.watchers -= 1
-            if not channel.watchers:
-                wait = 0.0 if channel.missing else self._keep_seconds
-                asyncio.get_running_loop().call_later(wait, self._forget, showtime_id, channel)
+            self.leave(channel)
 
-    def _forget(self, showtime_id: str, channel: Channel) -> None:
+    def enter(self, showtime_id: str) -> Channel:
+        """The same as `watched` for one who calls `leave` at the end."""
+        channel = self._channels.get(showtime_id)
+        if channel is None:
+            channel = self._channels[showtime_id] = Channel(showtime_id, self._source, self._tally)
+            self._listener.subscribe(showtime_keys(showtime_id)["channel"])
+        channel.watchers += 1
+        self._tally.came()
+        return channel
+
+    def leave(self, channel: Channel) -> None:
+        self._tally.went()
+        channel.watchers -= 1
+        if not channel.watchers:
+            wait = 0.0 if channel.missing else self._keep_seconds
+            asyncio.get_running_loop().call_later(wait, self._forget, channel)
+
+    def _forget(self, channel: Channel) -> None:
+        showtime_id = channel.mirror.showtime_id
         if not channel.watchers and self._channels.get(showtime_id) is channel:
             del self._channels[showtime_id]
             self._listener.unsubscribe(showtime_keys(showtime_id)["channel"])

@@ -7,24 +7,23 @@ does not answer), 4404 no such showtime, 4408 too slow.
 
 import asyncio
 import contextlib
+import sys
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractContextManager
 
-from starlette.requests import HTTPConnection, Request
+from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from server.errors import NotFound, RateLimited, StoreUnavailable
 from server.models import ID
-from server.realtime import audience, frames
-from server.realtime.audience import Watcher
+from server.realtime import audience
 from server.realtime.channel import Channel
 from server.realtime.framed import FramedProtocol, framed
 from server.realtime.frames import Step
 from server.realtime.hub import Hub
 from server.realtime.protocol import abort
-from server.socket_caps import SocketCaps
+from server.socket_caps import Place, SocketCaps
 
 _READY_SECONDS = 5.0
 
@@ -41,7 +40,7 @@ class LiveRoutes:
         """Without `caps` anybody may have any number of connections open."""
         self._hub = hub
         self._origin_allowed = origin_allowed
-        self._caps = caps
+        self._caps = caps or SocketCaps(per_address=sys.maxsize)
 
     @property
     def routes(self) -> list[BaseRoute]:
@@ -58,22 +57,26 @@ class LiveRoutes:
         elif not ID.fullmatch(showtime_id):
             await _refuse(websocket, UNKNOWN_SHOWTIME)
         else:
-            with contextlib.ExitStack() as stack:
-                if stack.enter_context(self._place(websocket)):
-                    channel = stack.enter_context(self._hub.watched(showtime_id))
-                    await _show(websocket, channel, stack)
-                else:
-                    await _refuse(websocket, TRY_LATER)
+            await self._watch(websocket, showtime_id)
 
-    def _place(self, connection: HTTPConnection) -> AbstractContextManager[bool]:
-        return self._caps.place(connection) if self._caps else contextlib.nullcontext(True)
+    async def _watch(self, websocket: WebSocket, showtime_id: str) -> None:
+        place = self._caps.take(websocket)
+        if place is None:
+            await _refuse(websocket, TRY_LATER)
+            return
+        visit = _Visit(place, self._hub, self._hub.enter(showtime_id))
+        try:
+            await _show(websocket, visit)
+        finally:
+            if not visit.kept:
+                visit.end()
 
     async def stream(self, request: Request) -> Response:
         """The same as Server-Sent Events; each event's id is the position `epoch:seq`."""
         showtime_id = request.path_params["showtime_id"]
         if not ID.fullmatch(showtime_id):
             raise NotFound
-        if self._caps and self._caps.is_full(request):
+        if self._caps.is_full(request):
             raise RateLimited("Too many connections from your address.", retry_after=10)
         async with self._hub.watch(showtime_id) as channel:
             if not await channel.ready(_READY_SECONDS):
@@ -84,13 +87,13 @@ class LiveRoutes:
         epoch, _, seq = last.partition(":")
         position = _position({"epoch": epoch, "seq": seq} if last else request.query_params)
 
-        async def body() -> AsyncIterator[str]:
-            with self._place(request) as free:
+        async def body() -> AsyncIterator[bytes]:
+            with self._caps.place(request) as free:
                 if not free:
                     return
                 async with self._hub.watch(showtime_id) as channel:
-                    async for lines in _lines(channel, *position):
-                        yield lines
+                    async for step in _steps(channel, *position):
+                        yield step.lines
 
         return StreamingResponse(body(), media_type="text/event-stream")
 
@@ -101,50 +104,40 @@ def _position(query: Mapping[str, str]) -> tuple[str, int]:
     return (epoch, int(seq)) if seq.isascii() and seq.isdigit() and len(seq) < 16 else ("", 0)
 
 
-async def _lines(channel: Channel, epoch: str, seq: int) -> AsyncIterator[str]:
-    """Yield the frames as Server-Sent Events."""
-    async for frame, step in _frames(channel, epoch, seq):
-        yield f"id: {step.epoch}:{step.seq}\n" if step else ""
-        yield f"data: {frame}\n\n"
+class _Visit:
+    """What somebody holds who watches through a WebSocket, until it is over."""
+
+    __slots__ = ("_hub", "_place", "channel", "kept")
+
+    def __init__(self, place: Place, hub: Hub, channel: Channel) -> None:
+        self._place = place
+        self._hub = hub
+        self.channel = channel
+        self.kept = False
+        """The connection has been left to the audience, which ends the visit."""
+
+    def end(self) -> None:
+        self._hub.leave(self.channel)
+        self._place.give_back()
 
 
-async def _show(websocket: WebSocket, channel: Channel, stack: contextlib.ExitStack) -> None:
-    """Let the client watch; `stack` is what it holds as long as it does."""
+async def _show(websocket: WebSocket, visit: _Visit) -> None:
+    channel, position = visit.channel, _position(websocket.query_params)
     if not await channel.ready(_READY_SECONDS):
         await _refuse(websocket, TRY_LATER)
     elif channel.missing:
         await _refuse(websocket, UNKNOWN_SHOWTIME)
     elif protocol := framed(websocket):
-        _leave_to(protocol, channel, _position(websocket.query_params), stack)
+        _leave_to(protocol, visit, position)
     else:
-        await _serve(websocket, channel, *_position(websocket.query_params))
+        await _serve(websocket, channel, *position)
 
 
-def _leave_to(
-    protocol: FramedProtocol,
-    channel: Channel,
-    position: tuple[str, int],
-    stack: contextlib.ExitStack,
-) -> None:
+def _leave_to(protocol: FramedProtocol, visit: _Visit, position: tuple[str, int]) -> None:
     """Hand the connection over to the channel's audience: our own work here ends with that."""
     if not protocol.gone:
-        watcher = channel.join(protocol, *position)
-        protocol.keep(Kept(watcher, stack.pop_all().close))
-
-
-class Kept:
-    """A watcher whose connection is kept; `done` gives back what it held."""
-
-    __slots__ = ("_done", "_watcher", "drained")
-
-    def __init__(self, watcher: Watcher, done: Callable[[], None] = lambda: None) -> None:
-        self._watcher = watcher
-        self._done = done
-        self.drained = watcher.drained
-
-    def lost(self) -> None:
-        self._watcher.lost()
-        self._done()
+        visit.kept = True
+        protocol.keep(visit.channel.join(protocol, *position, visit.end))
 
 
 async def _serve(websocket: WebSocket, channel: Channel, epoch: str, seq: int) -> None:
@@ -171,9 +164,9 @@ async def _listen(websocket: WebSocket) -> None:
 
 async def _send(websocket: WebSocket, channel: Channel, epoch: str, seq: int) -> None:
     try:
-        async for frame, _ in _frames(channel, epoch, seq):
+        async for step in _steps(channel, epoch, seq):
             async with asyncio.timeout(audience.SLOW_SECONDS):
-                await websocket.send_text(frame)
+                await websocket.send_text(step.frame)
     except TimeoutError:
         await _let_go(websocket)
     except (WebSocketDisconnect, RuntimeError):
@@ -188,20 +181,27 @@ async def _let_go(websocket: WebSocket) -> None:
     abort(websocket)
 
 
-async def _frames(channel: Channel, epoch: str, seq: int) -> AsyncIterator[tuple[str, Step | None]]:
-    """Yield what this watcher needs next, for ever: steps as changes come, and heartbeats."""
+async def _steps(channel: Channel, epoch: str, seq: int) -> AsyncIterator[Step]:
+    """Yield what this watcher needs next, for ever: steps as changes come, and heartbeats.
+
+    All take the same steps, and their hearts beat at the same time.
+    """
     loop = asyncio.get_running_loop()
-    beat_at = loop.time() + audience.HEARTBEAT_SECONDS
+    beat_at = _next_beat(loop.time())
     step: Step | None = channel.first_step(epoch, seq)
     while True:
         if step:
             epoch, seq = step.epoch, step.seq
-            yield step.frame, step
+            yield step
         if loop.time() >= beat_at:
-            beat_at = loop.time() + audience.HEARTBEAT_SECONDS
-            yield frames.heartbeat(seq, channel.mirror.now()), None
+            beat_at = _next_beat(loop.time())
+            yield channel.heartbeat()
         step = channel.step(epoch, seq)
         if step is None:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout_at(beat_at):
                     await channel.changed()
+
+
+def _next_beat(now: float) -> float:
+    return (now // audience.HEARTBEAT_SECONDS + 1) * audience.HEARTBEAT_SECONDS

@@ -15,6 +15,9 @@ from server.repo.seat_answers import SeatStates
 RING = 512
 """How many recent changes are kept, for watchers that come back or lag behind."""
 
+_DRIFT = 200e-6
+"""So much, as a part of the time gone by, two clocks may run apart."""
+
 Verdict = Literal["applied", "ignored", "lost"]
 
 
@@ -27,9 +30,11 @@ class Mirror:
         self.seq = 0
         self._layout: Layout | None = None
         self._states: list[str] = []
+        self._joined: str | None = None
         self._ring: deque[ChangeSet] = deque(maxlen=RING)
         self._early: deque[ChangeSet] = deque(maxlen=RING)
         self._clock_offset = 0.0
+        self._clock_set_at = 0.0
 
     @property
     def loaded(self) -> bool:
@@ -37,8 +42,10 @@ class Mirror:
 
     @property
     def states(self) -> str:
-        """One character per seat, in layout order."""
-        return "".join(self._states)
+        """One character per seat, in layout order; put together once for each position."""
+        if self._joined is None:
+            self._joined = "".join(self._states)
+        return self._joined
 
     def now(self) -> int:
         """Return the time of Redis, in ms, as far as it can be told from here."""
@@ -54,7 +61,9 @@ class Mirror:
         self._layout = layout
         self.epoch, self.seq = states.epoch, states.seq
         self._states = [states.taken.get(seat, AVAILABLE) for seat in layout.seat_ids]
-        self._set_clock(states.now)
+        self._joined = None
+        self._clock_offset = states.now - time.monotonic() * 1000
+        self._clock_set_at = time.monotonic()
         early = list(self._early)
         self._early.clear()
         return all(self._apply(change) != "lost" for change in early)
@@ -78,6 +87,7 @@ class Mirror:
             state = STATE_AFTER[event["type"]]
             for seat in event["seats"]:
                 self._states[self._layout.index[seat]] = state
+        self._joined = None
         self.seq = change.seq
         self._ring.append(change)
         self._set_clock(change.at)
@@ -95,7 +105,11 @@ class Mirror:
         return fold([change for change in self._ring if change.seq > seq])
 
     def _set_clock(self, redis_now: int) -> None:
-        self._clock_offset = redis_now - time.monotonic() * 1000
+        """Go by the message that was on its way for the shortest time, the drift allowed for."""
+        now = time.monotonic()
+        drift = _DRIFT * (now - self._clock_set_at) * 1000
+        self._clock_offset = max(redis_now - now * 1000, self._clock_offset - drift)
+        self._clock_set_at = now
 
 
 def fold(changes: list[ChangeSet]) -> list[Event]:
