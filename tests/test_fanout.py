@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 import uvicorn
 from starlette.applications import Starlette
+from starlette.websockets import WebSocket
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
+from websockets.http11 import Request
 
 from server.realtime import audience, framed, frames
 from server.realtime.audience import Audience
@@ -134,12 +136,16 @@ async def watching(host: str, *, takes: int = 0) -> RawSocket:
     path = f"/api/showtimes/{SHOWTIME}/live"
     raw = await RawSocket.open(port, handshake(path), takes=takes)
     assert b" 101 " in await raw.answer()
-    head = await raw.reader.readexactly(2)
-    size = head[1]
+    assert b'"snapshot"' in await one_frame(raw)
+    return raw
+
+
+async def one_frame(raw: RawSocket) -> bytes:
+    """Read one frame from the server, up to 64 KiB."""
+    size = (await raw.reader.readexactly(2))[1]
     if size == 126:
         size = int.from_bytes(await raw.reader.readexactly(2))
-    assert b'"snapshot"' in await raw.reader.readexactly(size)
-    return raw
+    return await raw.reader.readexactly(size)
 
 
 async def test_a_slow_client_delays_nobody_and_catches_up_with_redis(
@@ -275,6 +281,77 @@ def fill(protocol: FramedProtocol) -> int:
         protocol.transport.write(nothing)
         sent += len(nothing)
     return sent
+
+
+@pytest.mark.parametrize("end", ["close", "no pong", "farewell", "shutdown"])
+async def test_nothing_is_written_after_the_close(
+    host: str, kept: list[FramedProtocol], end: str
+) -> None:
+    """Even while the connection stays for what the client has not taken yet."""
+    raw = await watching(host, takes=4096)
+    raw.writer.transport.pause_reading()  # type: ignore[attr-defined]
+    fill(kept[0])
+    told = audience_of(kept[0])
+    kept[0].resume_writing()  # as if it had room again
+    assert len(told) == 1
+    match end:
+        case "close":
+            await raw.send(frame(CLOSE, b"\x03\xe8"))
+        case "no pong":
+            kept[0].keepalive_timeout()
+        case "farewell":
+            kept[0].farewell(4408, 5.0)
+        case "shutdown":
+            kept[0].shutdown()
+    await eventually(lambda: len(told) == 0)
+    assert not kept[0].disconnected
+    raw.leave(reset=True)
+
+
+async def test_a_watcher_holds_nothing_of_its_handshake(
+    host: str, kept: list[FramedProtocol]
+) -> None:
+    """No request, no scope, no queue: it waits for hours, and there are thousands of it."""
+    kinds = (Request, WebSocket, asyncio.Queue, asyncio.Event)
+
+    def alive() -> int:
+        gc.collect()
+        return sum(isinstance(each, kinds) for each in gc.get_objects())
+
+    first = await watching(host)
+    await eventually(lambda: not hasattr(kept[0], "scope"))
+    before = alive()
+    raws = [first] + [await watching(host) for _ in range(20)]
+    await eventually(lambda: not any(hasattr(each, "scope") for each in kept))
+    assert alive() <= before
+    for raw in raws:
+        raw.leave(reset=False)
+
+
+async def test_half_a_frame_that_comes_early_is_not_forgotten(
+    valkey_url: str, source: StoreSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a client says before its snapshot is there is parsed by who began to parse it."""
+    loaded = asyncio.Event()
+    states = source.states
+
+    async def later(showtime_id: str) -> Any:
+        await loaded.wait()
+        return await states(showtime_id)
+
+    monkeypatch.setattr(source, "states", later)
+    async with served(valkey_url, source) as host:
+        port = int(host.rpartition(":")[2])
+        raw = await RawSocket.open(port, handshake(f"/api/showtimes/{SHOWTIME}/live"))
+        assert b" 101 " in await raw.answer()
+        goodbye = frame(CLOSE, b"\x03\xe8")
+        await raw.send(goodbye[:3])
+        await asyncio.sleep(0.05)
+        loaded.set()
+        assert b'"snapshot"' in await one_frame(raw)
+        await raw.send(goodbye[3:])
+        assert close_code(await raw.rest()) == 1000
+        raw.leave(reset=False)
 
 
 # -- what this stands on ---------------------------------------------------------------------------

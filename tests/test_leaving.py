@@ -54,7 +54,8 @@ async def staged() -> AsyncIterator[Stage]:
         protocol = framed(websocket)
         assert protocol
         kept.append(protocol)
-        protocol.keep(SimpleNamespace(drained=lambda: None, lost=lambda: None))
+        names = ("full", "drained", "ended", "lost")
+        protocol.keep(SimpleNamespace(**dict.fromkeys(names, lambda: None)))
 
     async def attend(websocket: WebSocket) -> None:
         await websocket.accept()
