@@ -17,6 +17,8 @@ from websockets.exceptions import ConnectionClosed
 from server.api.middleware import RequestEnvelope
 from server.api.problems import exception_handlers
 from server.realtime import audience, frames, live
+from server.realtime import channel as channel_module
+from server.realtime.frames import Step
 from server.realtime.live import LiveRoutes
 from server.serving import bind, serve
 from tests.seat_stores import SHOWTIME
@@ -325,3 +327,83 @@ async def test_sse_of_no_such_showtime_is_not_found(host: str) -> None:
     async with httpx.AsyncClient() as client:
         answer = await client.get(f"http://{host}/api/showtimes/sho_none/live")
     assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+
+
+async def test_sse_clients_get_the_very_same_bytes(
+    source: StoreSource,
+    valkey_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    quick_heartbeat: None,
+) -> None:
+    """A flush, and a heartbeat, is put into words once for however many there are."""
+    built: list[Step] = []
+    real = frames.step
+
+    def build(*given: Any) -> Step:
+        built.append(real(*given))
+        return built[-1]
+
+    async with running(valkey_url, source) as hub, hub.watch(SHOWTIME) as channel:
+        assert await channel.ready(5)
+        monkeypatch.setattr(frames, "step", build)
+        clients = [live._steps(channel, "", 0) for _ in range(50)]
+        for turn in ("snapshot", "events", "heartbeat"):
+            if turn == "events":
+                await change(source.stores, "A1")
+            steps = [await anext(client) for client in clients]
+            while turn == "events" and '"heartbeat"' in steps[0].frame:  # it was its time
+                steps = [await anext(client) for client in clients]
+            assert f'"type":"{turn}"' in steps[0].frame
+            assert len({id(step.lines) for step in steps}) == 1
+            assert sum(f'"type":"{turn}"' in step.frame for step in built) <= 1
+            built.clear()
+        for client in clients:
+            await client.aclose()  # type: ignore[attr-defined]
+
+
+# -- a crowd that comes at once --------------------------------------------------------------------
+
+
+async def test_a_thousand_joiners_cost_one_read(
+    source: StoreSource, valkey_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the snapshot is put together once, whoever comes; who comes back costs no read at all."""
+    joined: list[str] = []
+    real = frames.snapshot
+
+    def build(*given: Any) -> str:
+        joined.append(real(*given))
+        return joined[-1]
+
+    monkeypatch.setattr(frames, "snapshot", build)
+    monkeypatch.setattr(channel_module, "FRESH_SECONDS", 60.0)
+    async with running(valkey_url, source) as hub:
+
+        async def join(position: tuple[str, int]) -> Step:
+            with hub.watched(SHOWTIME) as channel:
+                assert await channel.ready(5)
+                return channel.first_step(*position)
+
+        steps = await asyncio.gather(*(join(("", 0)) for _ in range(1000)))
+        assert len({id(step.wire) for step in steps}) == 1
+        position = steps[0].epoch, steps[0].seq
+        await change(source.stores, "A1", "A2")
+        with hub.watched(SHOWTIME) as channel:
+            await eventually(lambda: channel.mirror.seq == position[1] + 2)
+        steps = await asyncio.gather(*(join(position) for _ in range(1000)))
+        assert len({id(step.wire) for step in steps}) == 1
+        assert json.loads(steps[0].frame)["prev"] == position[1]
+    assert (source.reads, len(joined)) == (1, 1)
+
+
+async def test_a_late_snapshot_tells_the_time_of_now(
+    source: StoreSource, valkey_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(channel_module, "FRESH_SECONDS", 0.02)
+    async with running(valkey_url, source) as hub, hub.watch(SHOWTIME) as channel:
+        assert await channel.ready(5)
+        first = json.loads(channel.first_step("", 0).frame)
+        await asyncio.sleep(0.05)
+        later = json.loads(channel.first_step("", 0).frame)
+    assert later["server_time"] - first["server_time"] >= 40
+    assert later["states"] == first["states"]
