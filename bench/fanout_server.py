@@ -1,13 +1,12 @@
-"""The server of `bench.fanout`: watchers of one showtime, told in one of three ways on request.
+"""The server of `bench.fanout`: watchers of one showtime, told on request.
 
-All three use the same sockets in the same process: Rowlock's channel, a loop of Starlette's
-`send_text`, and a loop of send() in C, which is what the system alone takes.
+Either by Rowlock's channel, or by a loop of send() in C over the same sockets of the same process,
+which is what the system alone takes. Nobody is pinged.
 """
 
 import asyncio
 import ctypes
 import json
-import resource
 import sys
 import time
 from collections.abc import Awaitable, Callable
@@ -26,9 +25,6 @@ from server.repo.seat_answers import SeatStates
 from server.serving import bind, serve
 
 SHOWTIME = "sho_bench"
-PAUSE_SECONDS = channel.WINDOW_SECONDS + 0.01
-PAUSE_PER_WATCHER = 30e-6
-"""Longer together than a round and the window after it: each change is a flush of its own."""
 
 
 class Drawing:
@@ -51,7 +47,6 @@ class Broadcast:
 
     def __init__(self, library: str) -> None:
         self.channel = channel.Channel(SHOWTIME, Drawing())
-        self._sockets: list[WebSocket] = []
         self._protocols: list[FramedProtocol] = []
         self._send = ctypes.CDLL(library).send_to_all if library else None
 
@@ -59,27 +54,19 @@ class Broadcast:
         await websocket.accept()
         protocol = framed(websocket)
         assert protocol
-        self._sockets.append(websocket)
         self._protocols.append(protocol)
+
         protocol.keep(self.channel.join(protocol, "", 0))
+        protocol.stop_keepalive()
 
     async def measure(self, request: Request) -> Response:
         """Return the CPU seconds, user and system, of `rounds` rounds to all sockets."""
-        rounds = int(request.query_params["rounds"])
-        way = {"rowlock": self._rowlock, "starlette": self._starlette, "c": self._c}[
-            request.query_params["way"]
-        ]
-        pause = PAUSE_SECONDS + PAUSE_PER_WATCHER * len(self._sockets)
+        rounds, pause = int(request.query_params["rounds"]), float(request.query_params["pause"])
+        way = {"rowlock": self.change, "c": self._c}[request.query_params["way"]]
+        fds = [each.transport.get_extra_info("socket").fileno() for each in self._protocols]
+        self._fds = (ctypes.c_int * len(fds))(*fds)
         seconds = await _cpu_of(way, rounds, pause)
-        return JSONResponse(
-            {
-                "seconds": seconds,
-                "deliveries": rounds * len(self._sockets),
-                "bytes": len(self._step().wire),
-                "resident": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-                "watchers": len(self.channel.audience),
-            }
-        )
+        return JSONResponse({"seconds": seconds, "deliveries": rounds * len(self.channel.audience)})
 
     def _change(self) -> bytes:
         mirror = self.channel.mirror
@@ -95,21 +82,15 @@ class Broadcast:
         text = frames.events(mirror.epoch, mirror.seq - 1, mirror.seq, mirror.now(), changes)
         return frames.step(text, mirror.epoch, mirror.seq)
 
-    async def _rowlock(self) -> None:
+    async def change(self) -> None:
         self.channel.hear(self._change())
-
-    async def _starlette(self) -> None:
-        text = self._step().frame
-        for websocket in self._sockets:
-            await websocket.send_text(text)
 
     async def _c(self) -> None:
         assert self._send
         frame = self._step().wire
-        fds = [each.transport.get_extra_info("socket").fileno() for each in self._protocols]
-        taken = self._send((ctypes.c_int * len(fds))(*fds), len(fds), frame, len(frame))
-        if taken != len(fds):
-            raise RuntimeError(f"only {taken} of {len(fds)} sockets took the frame")
+        taken = self._send(self._fds, len(self._fds), frame, len(frame))
+        if taken != len(self._fds):
+            raise RuntimeError(f"only {taken} of {len(self._fds)} sockets took the frame")
 
 
 async def _cpu_of(way: Callable[[], Awaitable[None]], rounds: int, pause: float) -> float:
@@ -125,10 +106,11 @@ async def main(library: str) -> None:
     broadcast = Broadcast(library)
     broadcast.channel.reload("subscribed")
     assert await broadcast.channel.ready(5)
+    await broadcast.change()
     app = Starlette(
         routes=[
             WebSocketRoute("/watch", broadcast.watch),
-            Route("/measure", broadcast.measure),
+            Route("/measure", broadcast.measure, methods=["POST"]),
         ]
     )
     with bind("127.0.0.1", 0) as listener:

@@ -315,4 +315,4 @@ async def test_the_window_widens_when_a_flush_takes_long(source: StoreSource) ->
     for seconds in (0.001, 0.03, 5.0, 0.0):
         watched._told(seconds)
         widths.append(watched._window)
-    assert widths == [0.05, 0.12, 0.25, 0.05]
+    assert widths == [0.05, 0.06, 0.25, 0.05]

@@ -32,7 +32,7 @@ WIDEST_SECONDS = 0.25
 """As long at most when there are so many watchers that a flush takes long."""
 FRESH_SECONDS = 0.2
 """A step that was made for one serves others so long: it tells the time of Redis, too."""
-_PART = 4
+_PART = 2
 """A flush may take one part in so many of the time from one to the next."""
 _RETRY_SECONDS = (0.1, 2.0)
 

@@ -1,0 +1,268 @@
+"""How late a seat change arrives when there are many: 500 a second on one showtime, 5,000 watchers.
+
+A real `rowlock serve`, a real Valkey, the real scripts. The time is from the script's own (TIME of
+Redis) to the browsers' ends, which share its clock: taken at 50 of them, spread evenly, that are
+read at once. The others are read in turns, about once a second: their kernel keeps what comes.
+
+All of them follow the client's rule to the letter, and at the end every map has to be that of
+Redis. They stand on the same few states, so that a frame is applied once for all who go the same
+way; 5,000 maps cost little more than one.
+
+Browsers' ends, those who lock, Valkey and the server share the machine: on two cores the server has
+less than one to itself, and what is measured holds the waiting of the others, too.
+"""
+
+import asyncio
+import json
+import socket
+import time
+from collections.abc import Iterator
+from statistics import median, quantiles
+from urllib.parse import urlsplit
+
+import httpx
+import psutil
+
+from bench import ground
+from bench.browsers import hello
+from server.events import AVAILABLE, STATE_AFTER
+from server.repo.redis import Scripts, connect
+from server.repo.seats import SeatStore
+
+WATCHERS = 5000
+SAMPLES = 50
+CHANGES_A_SECOND = 500
+SECONDS = 8
+TARGET_MS = 150
+SHOWTIME = "sho_storm"
+SEATS = 900
+HELD = 200
+"""A seat is released so many locks after it was locked: later than any window."""
+TTL_SECONDS = 300.0
+SWEEP = 50
+SWEEP_SECONDS = 0.01
+LATEST = 10.0
+_TEXT, _PING = 0x81, 0x89
+
+
+class State:
+    """A map at one position; `after` are those that frames have led to from here."""
+
+    __slots__ = ("after", "epoch", "locked_at", "seq", "states")
+
+    def __init__(self, epoch: str, seq: int, states: list[str], locked_at: list[float]) -> None:
+        self.epoch = epoch
+        self.seq = seq
+        self.states = states
+        self.locked_at = locked_at
+        """Redis time, in ms, of the locks in the frame that led here."""
+        self.after: dict[bytes, State] = {}
+
+    def then(self, text: bytes, seats: dict[str, int]) -> "State":
+        """Return what a frame makes of it; raises RuntimeError when something was lost."""
+        if text not in self.after:
+            self.after[text] = self._applied(json.loads(text), seats)
+        return self.after[text]
+
+    def _applied(self, frame: dict[str, object], seats: dict[str, int]) -> "State":
+        match frame:
+            case {"type": "snapshot", "epoch": str(epoch), "seq": int(seq), "states": str(states)}:
+                return State(epoch, seq, list(states), [])
+            case {"type": "events", "epoch": self.epoch, "prev": int(prev), "seq": int(seq)}:
+                if prev > self.seq:
+                    raise RuntimeError(f"a watcher at {self.seq} was told what follows {prev}")
+                return self._changed(frame, seq, seats) if seq > self.seq else self
+            case {"type": "heartbeat", "seq": int(seq)}:
+                return self
+        raise RuntimeError(f"a frame that nobody expects: {frame}")
+
+    def _changed(self, frame: dict[str, object], seq: int, seats: dict[str, int]) -> "State":
+        states, locked_at = self.states.copy(), []
+        for event in frame["events"]:  # type: ignore[attr-defined]
+            for seat in event["seats"]:
+                states[seats[seat]] = STATE_AFTER[event["type"]]
+            if "expires_at" in event:
+                locked_at.append(event["expires_at"] - 1000 * TTL_SECONDS)
+        return State(self.epoch, seq, states, locked_at)
+
+
+NOWHERE = State("", 0, [], [])
+
+
+class End:
+    """A browser's end of a WebSocket."""
+
+    def __init__(self, seats: dict[str, int]) -> None:
+        self.state = NOWHERE
+        self.frames = 0
+        self.socket = socket.socket()
+        self.socket.setblocking(False)
+        self._seats = seats
+        self._rest = b""
+
+    async def open(self, port: int) -> None:
+        """Return once the snapshot is there."""
+        loop = asyncio.get_running_loop()
+        await loop.sock_connect(self.socket, ("127.0.0.1", port))
+        await loop.sock_sendall(self.socket, hello(port, f"/api/showtimes/{SHOWTIME}/live"))
+        while b"\r\n\r\n" not in self._rest:
+            self._rest += await loop.sock_recv(self.socket, 65536)
+        self._rest, data = b"", self._rest.partition(b"\r\n\r\n")[2]
+        while not self.state.seq:
+            for text in self._texts(data):
+                self.state = self.state.then(text, self._seats)
+            data = b"" if self.state.seq else await loop.sock_recv(self.socket, 65536)
+
+    def read(self) -> list[float]:
+        """Take what is there; returns when those seats were locked of which it heard now."""
+        try:
+            data = self.socket.recv(1 << 18)
+        except BlockingIOError:
+            return []
+        if not data:
+            raise RuntimeError("the server hung up")
+        locked_at = []
+        for text in self._texts(data):
+            before, self.state = self.state, self.state.then(text, self._seats)
+            self.frames += 1
+            if self.state is not before:
+                locked_at += self.state.locked_at
+        return locked_at
+
+    def _texts(self, data: bytes) -> Iterator[bytes]:
+        """Yield the text of each whole frame; pings are answered."""
+        data, at = self._rest + data, 0
+        while len(data) >= at + 4:
+            size, begin = data[at + 1], at + 2
+            if size == 126:
+                size, begin = int.from_bytes(data[at + 2 : at + 4]), at + 4
+            if len(data) < begin + size:
+                break
+            kind, payload, at = data[at], data[begin : begin + size], begin + size
+            if kind == _PING:
+                self.socket.send(bytes((0x8A, 0x80 | size, 0, 0, 0, 0)) + payload)
+            elif kind == _TEXT:
+                yield payload
+        self._rest = data[at:]
+
+
+async def measure(times: int) -> None:
+    async with ground.stores() as stores:
+        seats = {seat: n for n, seat in enumerate(await plan(stores))}
+        async with ground.server(stores) as address:
+            port = urlsplit(address).port
+            assert port
+            async with httpx.AsyncClient(base_url=address) as client:
+                (await client.get(f"/api/showtimes/{SHOWTIME}/seat-map")).raise_for_status()
+            redis = connect(stores.redis_url)
+            store = SeatStore(redis, Scripts(redis), ttl_seconds=TTL_SECONDS, max_seats_per_user=10)
+            for n in range(SEATS - HELD, SEATS):
+                await store.lock(SHOWTIME, f"u{n}", [f"S{n}"], "")
+            ends = [End(seats) for _ in range(WATCHERS)]
+            for first in range(0, WATCHERS, 100):
+                await asyncio.gather(*(end.open(port) for end in ends[first : first + 100]))
+            process = next(p for p in psutil.Process().children() if "serve" in p.cmdline())
+            runs = [await Run(store, ends, process).go() for _ in range(times)]
+            await redis.aclose()
+    report(runs)
+
+
+async def plan(stores: ground.Stores) -> list[str]:
+    return await ground.plan(stores.mongo_uri, [SHOWTIME], SEATS)
+
+
+class Run:
+    """Some seconds of the storm, and what was seen."""
+
+    def __init__(self, store: SeatStore, ends: list[End], server: psutil.Process) -> None:
+        self._store = store
+        self._server = server
+        self._ends = ends
+        self._sampled = ends[:: len(ends) // SAMPLES]
+        self._others = [end for end in ends if end not in set(self._sampled)]
+        self.lags: list[float] = []
+        """In ms."""
+        self.flushes = self.load = 0.0
+
+    async def go(self) -> "Run":
+        loop = asyncio.get_running_loop()
+        for end in self._sampled:
+            loop.add_reader(end.socket, self._heard, end)
+        sweeping = asyncio.create_task(self._sweep())
+        before, frames = self._cpu(), self._ends[0].frames
+        began = loop.time()
+        await self._changes()
+        seconds = loop.time() - began
+        self.load = (self._cpu() - before) / seconds
+        self.flushes = (self._ends[0].frames - frames) / seconds
+        try:
+            await self._all_arrived()
+        finally:
+            sweeping.cancel()
+            for end in self._sampled:
+                loop.remove_reader(end.socket)
+        return self
+
+    def _heard(self, end: End) -> None:
+        locked_at = end.read()
+        now = time.time() * 1000
+        self.lags += [now - each for each in locked_at]
+
+    async def _sweep(self) -> None:
+        while True:
+            for first in range(0, len(self._others), SWEEP):
+                for end in self._others[first : first + SWEEP]:
+                    end.read()
+                await asyncio.sleep(SWEEP_SECONDS)
+
+    async def _changes(self) -> None:
+        """Lock one seat, release one that was locked a while ago, and so on, evenly spread."""
+        loop = asyncio.get_running_loop()
+        began, pending = loop.time(), set[asyncio.Task[object]]()
+        for n in range(SECONDS * CHANGES_A_SECOND):
+            await asyncio.sleep(began + n / CHANGES_A_SECOND - loop.time())
+            pending.add(asyncio.create_task(self._change(n)))
+        await asyncio.gather(*pending)
+
+    async def _change(self, n: int) -> object:
+        back = 0 if n % 2 == 0 else SEATS - HELD
+        seat = (n // 2 + back) % SEATS
+        if n % 2 == 0:
+            return await self._store.lock(SHOWTIME, f"u{seat}", [f"S{seat}"], "")
+        return await self._store.release(SHOWTIME, f"u{seat}", [], "")
+
+    async def _all_arrived(self) -> None:
+        """Compare every map with Redis, once all have had the time to be told."""
+        stored = await self._store.read(SHOWTIME)
+        assert stored
+        try:
+            async with asyncio.timeout(LATEST):
+                while any(end.state.seq != stored.seq for end in self._ends):
+                    await asyncio.sleep(0.05)
+        except TimeoutError:
+            late = sum(end.state.seq != stored.seq for end in self._ends)
+            raise RuntimeError(f"{late} of {len(self._ends)} watchers did not hear all") from None
+        wanted = [stored.taken.get(f"S{n}", AVAILABLE) for n in range(SEATS)]
+        for state in {end.state for end in self._ends}:
+            if (state.epoch, state.states) != (stored.epoch, wanted):
+                raise RuntimeError("a watcher's map is not that of Redis")
+
+    def _cpu(self) -> float:
+        spent = self._server.cpu_times()
+        return float(spent.user + spent.system)
+
+
+def report(runs: list[Run]) -> None:
+    percentiles = [quantiles(run.lags, n=100) for run in runs]
+    ends = [each[98] for each in percentiles]
+    print(f"{WATCHERS} watchers, {CHANGES_A_SECOND} changes a second on one showtime")
+    print(
+        f"  script to socket   p50 {median(each[49] for each in percentiles):4.0f} ms"
+        f"   p99 {median(ends):4.0f} ms ({min(ends):.0f} to {max(ends):.0f})"
+        f"   target below {TARGET_MS}"
+    )
+    flushes, load = median(run.flushes for run in runs), median(run.load for run in runs)
+    print(
+        f"  {flushes:.1f} flushes a second, {CHANGES_A_SECOND / flushes:.0f} changes each;"
+        f" {100 * load:.0f} % of a core; no change lost, every map is that of Redis"
+    )
