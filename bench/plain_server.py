@@ -15,7 +15,7 @@ import time
 
 import uvicorn
 import uvloop
-from redis.asyncio import Redis
+from redis.asyncio import BlockingConnectionPool, Redis
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -28,7 +28,10 @@ from server.serving import bind
 class Plain:
     def __init__(self, redis_url: str = "", key: str = "") -> None:
         self._queues: dict[WebSocket, asyncio.Queue[str]] = {}
-        self._redis = Redis.from_url(redis_url) if redis_url else None
+        self._redis: Redis | None = None
+        if redis_url:
+            pool = BlockingConnectionPool.from_url(redis_url, max_connections=50)
+            self._redis = Redis(connection_pool=pool)
         self._key = key
 
     async def watch(self, websocket: WebSocket) -> None:
