@@ -361,6 +361,25 @@ async def test_sse_clients_get_the_very_same_bytes(
             await client.aclose()  # type: ignore[attr-defined]
 
 
+async def test_a_heartbeat_claims_no_change_that_was_not_told(
+    source: StoreSource, valkey_url: str, quick_heartbeat: None
+) -> None:
+    """Its id is where the client stands: it would else miss what is about to be told."""
+    async with running(valkey_url, source) as hub, hub.watch(SHOWTIME) as channel:
+        assert await channel.ready(5)
+        client = live._steps(channel, "", 0)
+        first = await anext(client)
+        beat_at = live._next_beat(asyncio.get_running_loop().time())
+        await change(source.stores, "A1")
+        await eventually(lambda: channel.mirror.seq == first.seq + 1)
+        await eventually(lambda: asyncio.get_running_loop().time() > beat_at)
+        beat = await anext(client)
+        assert json.loads(beat.frame)["type"] == "heartbeat"
+        assert f"id: {first.epoch}:{first.seq}\n".encode() in beat.lines
+        assert (json.loads(beat.frame)["seq"], beat.seq) == (first.seq, first.seq)
+        await client.aclose()  # type: ignore[attr-defined]
+
+
 # -- a crowd that comes at once --------------------------------------------------------------------
 
 

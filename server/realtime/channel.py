@@ -69,7 +69,7 @@ class Channel:
         self._steps: dict[int, Step] = {}
         """By where they begin; the snapshot by -1."""
         self._steps_at = 0.0
-        self._beat: Step | None = None
+        self._beats: dict[tuple[str, int], Step] = {}
         self._oldest: int | None = None
         """When the first change that nobody was told of was made, in ms of Redis time."""
         self._told_of: int | None = None
@@ -183,18 +183,18 @@ class Channel:
         now = asyncio.get_running_loop().time()
         if now > self._steps_at + FRESH_SECONDS:
             self._steps.clear()
-            self._beat = None
+            self._beats.clear()
             self._steps_at = now
         return self._steps
 
-    def heartbeat(self) -> Step:
-        """Return what says that all is well, for who is where the mirror is."""
+    def heartbeat(self, epoch: str, seq: int) -> Step:
+        """Return what says that all is well, for who stands there: the mirror may be ahead."""
         self._fresh_steps()
-        mirror = self.mirror
-        if self._beat is None or self._beat.seq != mirror.seq:
-            frame = frames.heartbeat(mirror.seq, mirror.now())
-            self._beat = frames.step(frame, mirror.epoch, mirror.seq)
-        return self._beat
+        position = epoch, seq
+        if position not in self._beats:
+            frame = frames.heartbeat(seq, self.mirror.now())
+            self._beats[position] = frames.step(frame, epoch, seq)
+        return self._beats[position]
 
     def first_step(self, epoch: str, seq: int) -> Step:
         """Return what a watcher from there hears first, be it that it has missed nothing."""

@@ -195,7 +195,7 @@ async def _steps(channel: Channel, epoch: str, seq: int) -> AsyncIterator[Step]:
             yield step
         if loop.time() >= beat_at:
             beat_at = _next_beat(loop.time())
-            yield channel.heartbeat()
+            yield channel.heartbeat(epoch, seq)
         step = channel.step(epoch, seq)
         if step is None:
             with contextlib.suppress(TimeoutError):
