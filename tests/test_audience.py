@@ -312,7 +312,7 @@ def counted(monkeypatch: pytest.MonkeyPatch, name: str) -> Iterator[dict[str, in
 async def test_the_window_widens_when_a_flush_takes_long(source: StoreSource) -> None:
     watched = Channel(SHOWTIME, source)
     widths = []
-    for seconds in (0.001, 0.03, 5.0, 0.0):
+    for seconds in (0.001, 0.04, 5.0, 0.0):
         watched._told(seconds)
         widths.append(watched._window)
     assert widths == [0.05, 0.06, 0.25, 0.05]

@@ -32,8 +32,9 @@ WIDEST_SECONDS = 0.25
 """As long at most when there are so many watchers that a flush takes long."""
 FRESH_SECONDS = 0.2
 """A step that was made for one serves others so long: it tells the time of Redis, too."""
-_PART = 2
-"""A flush may take one part in so many of the time from one to the next."""
+_SPREAD = 1.5
+"""So many times as long as a flush takes is it from one to the next, at least: a change waits for
+that and for a flush."""
 _RETRY_SECONDS = (0.1, 2.0)
 
 
@@ -255,7 +256,7 @@ class Channel:
         self._telling = False
         if self._told_of is not None:
             self._tally.flushed((self.mirror.now() - self._told_of) / 1000)
-        self._window = min(max(WINDOW_SECONDS, _PART * seconds), WIDEST_SECONDS)
+        self._window = min(max(WINDOW_SECONDS, _SPREAD * seconds), WIDEST_SECONDS)
         if self._more:
             self._more = False
             self._flush_soon()
