@@ -4,9 +4,8 @@ A real `rowlock serve`, a real Valkey, the real scripts. The time is from the sc
 Redis) to the browsers' ends, which share its clock: taken at 50 of them, spread evenly, that are
 read at once. The others are read in turns, about once a second: their kernel keeps what comes.
 
-All of them follow the client's rule to the letter, and at the end every map has to be that of
-Redis. They stand on the same few states, so that a frame is applied once for all who go the same
-way; 5,000 maps cost little more than one.
+All of them follow the client's rule to the letter (`bench.map_ends`), and at the end every map has
+to be that of Redis.
 
 Browsers' ends, those who lock, Valkey and the server share the machine: on two cores the server has
 less than one to itself. How long it could have run and no core was free is told beside the figures.
@@ -14,10 +13,7 @@ less than one to itself. How long it could have run and no core was free is told
 
 import asyncio
 import gc
-import json
-import socket
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from statistics import median, quantiles
 from urllib.parse import urlsplit
@@ -26,8 +22,8 @@ import httpx
 import psutil
 
 from bench import ground
-from bench.browsers import hello
-from server.events import AVAILABLE, STATE_AFTER
+from bench.map_ends import End
+from server.events import AVAILABLE
 from server.repo.redis import Scripts, connect
 from server.repo.seats import SeatStore
 
@@ -44,108 +40,6 @@ TTL_SECONDS = 300.0
 SWEEP = 50
 SWEEP_SECONDS = 0.01
 LATEST = 10.0
-_TEXT, _PING = 0x81, 0x89
-
-
-class State:
-    """A map at one position; `after` are those that frames have led to from here."""
-
-    __slots__ = ("after", "epoch", "locked_at", "seq", "states")
-
-    def __init__(self, epoch: str, seq: int, states: list[str], locked_at: list[float]) -> None:
-        self.epoch = epoch
-        self.seq = seq
-        self.states = states
-        self.locked_at = locked_at
-        """Redis time, in ms, of the locks in the frame that led here."""
-        self.after: dict[bytes, State] = {}
-
-    def then(self, text: bytes, seats: dict[str, int]) -> "State":
-        """Return what a frame makes of it; raises RuntimeError when something was lost."""
-        if text not in self.after:
-            self.after[text] = self._applied(json.loads(text), seats)
-        return self.after[text]
-
-    def _applied(self, frame: dict[str, object], seats: dict[str, int]) -> "State":
-        match frame:
-            case {"type": "snapshot", "epoch": str(epoch), "seq": int(seq), "states": str(states)}:
-                return State(epoch, seq, list(states), [])
-            case {"type": "events", "epoch": self.epoch, "prev": int(prev), "seq": int(seq)}:
-                if prev > self.seq:
-                    raise RuntimeError(f"a watcher at {self.seq} was told what follows {prev}")
-                return self._changed(frame, seq, seats) if seq > self.seq else self
-            case {"type": "heartbeat", "seq": int(seq)}:
-                return self
-        raise RuntimeError(f"a frame that nobody expects: {frame}")
-
-    def _changed(self, frame: dict[str, object], seq: int, seats: dict[str, int]) -> "State":
-        states, locked_at = self.states.copy(), []
-        for event in frame["events"]:  # type: ignore[attr-defined]
-            for seat in event["seats"]:
-                states[seats[seat]] = STATE_AFTER[event["type"]]
-            if "expires_at" in event:
-                locked_at.append(event["expires_at"] - 1000 * TTL_SECONDS)
-        return State(self.epoch, seq, states, locked_at)
-
-
-NOWHERE = State("", 0, [], [])
-
-
-class End:
-    """A browser's end of a WebSocket."""
-
-    def __init__(self, seats: dict[str, int]) -> None:
-        self.state = NOWHERE
-        self.frames = 0
-        self.socket = socket.socket()
-        self.socket.setblocking(False)
-        self._seats = seats
-        self._rest = b""
-
-    async def open(self, port: int) -> None:
-        """Return once the snapshot is there."""
-        loop = asyncio.get_running_loop()
-        await loop.sock_connect(self.socket, ("127.0.0.1", port))
-        await loop.sock_sendall(self.socket, hello(port, f"/api/showtimes/{SHOWTIME}/live"))
-        while b"\r\n\r\n" not in self._rest:
-            self._rest += await loop.sock_recv(self.socket, 65536)
-        self._rest, data = b"", self._rest.partition(b"\r\n\r\n")[2]
-        while not self.state.seq:
-            for text in self._texts(data):
-                self.state = self.state.then(text, self._seats)
-            data = b"" if self.state.seq else await loop.sock_recv(self.socket, 65536)
-
-    def read(self) -> list[float]:
-        """Take what is there; returns when those seats were locked of which it heard now."""
-        try:
-            data = self.socket.recv(1 << 18)
-        except BlockingIOError:
-            return []
-        if not data:
-            raise RuntimeError("the server hung up")
-        locked_at = []
-        for text in self._texts(data):
-            before, self.state = self.state, self.state.then(text, self._seats)
-            self.frames += 1
-            if self.state is not before:
-                locked_at += self.state.locked_at
-        return locked_at
-
-    def _texts(self, data: bytes) -> Iterator[bytes]:
-        """Yield the text of each whole frame; pings are answered."""
-        data, at = self._rest + data, 0
-        while len(data) >= at + 4:
-            size, begin = data[at + 1], at + 2
-            if size == 126:
-                size, begin = int.from_bytes(data[at + 2 : at + 4]), at + 4
-            if len(data) < begin + size:
-                break
-            kind, payload, at = data[at], data[begin : begin + size], begin + size
-            if kind == _PING:
-                self.socket.send(bytes((0x8A, 0x80 | size, 0, 0, 0, 0)) + payload)
-            elif kind == _TEXT:
-                yield payload
-        self._rest = data[at:]
 
 
 async def measure(times: int) -> None:
@@ -160,7 +54,7 @@ async def measure(times: int) -> None:
             store = SeatStore(redis, Scripts(redis), ttl_seconds=TTL_SECONDS, max_seats_per_user=10)
             for n in range(SEATS - HELD, SEATS):
                 await store.lock(SHOWTIME, f"u{n}", [f"S{n}"], "")
-            ends = [End(seats) for _ in range(WATCHERS)]
+            ends = [End(SHOWTIME, TTL_SECONDS, seats) for _ in range(WATCHERS)]
             for first in range(0, WATCHERS, 100):
                 await asyncio.gather(*(end.open(port) for end in ends[first : first + 100]))
             process = next(p for p in psutil.Process().children() if "serve" in p.cmdline())

@@ -10,13 +10,13 @@ go.
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from time import perf_counter
-from typing import Protocol
 
 from server.realtime import frames
 from server.realtime.frames import Step
 from server.realtime.tally import Tally
+from server.realtime.wire import Wire, Write, write_all
 
 logger = logging.getLogger("rowlock.audience")
 
@@ -31,36 +31,6 @@ SLICE = 500
 TOO_SLOW = 4408
 
 Position = tuple[str, int]
-Write = Callable[[bytes], None]
-
-
-class Wire(Protocol):
-    """A transport that takes WebSocket frames as they are."""
-
-    @property
-    def write(self) -> Write:
-        """Sends a frame, or keeps what the system does not take yet; raises RuntimeError when the
-        connection was closed."""
-        ...
-
-    @property
-    def full(self) -> bool:
-        """More should not be written before it has drained."""
-        ...
-
-    @property
-    def gone(self) -> bool:
-        """Nothing can be sent any more."""
-        ...
-
-    @property
-    def buffered(self) -> int:
-        """Bytes that wait in this process to be taken by the system."""
-        ...
-
-    def farewell(self, code: int, seconds: float) -> None:
-        """Close with `code`; cut the connection when that takes too long."""
-        ...
 
 
 class Watcher:
@@ -186,7 +156,7 @@ class Audience:
     def _lead(self, watcher: Watcher, position: Position, step: Step | None) -> None:
         wire = watcher.wire
         if step is not None and not wire.full:
-            _write_all([wire.write], step.wire)
+            write_all([wire.write], step.wire)
             position = step.epoch, step.seq
         if wire.full:
             self._wait_for(watcher, position)
@@ -258,7 +228,7 @@ class Audience:
             if group.left != left:
                 turn = zip(watchers[first : first + SLICE], some, strict=True)
                 some = [write for watcher, write in turn if watcher in group.watchers]
-            _write_all(some, frame)
+            write_all(some, frame)
 
     def _merge(self) -> None:
         """Join groups that have come to the same position, and forget the empty ones."""
@@ -312,14 +282,3 @@ class Audience:
     def _let_go(self, watcher: Watcher) -> None:
         self._tally.too_slow()
         watcher.wire.farewell(TOO_SLOW, GOODBYE_SECONDS)
-
-
-def _write_all(writes: Iterable[Write], frame: bytes) -> None:
-    rest = iter(writes)
-    while True:
-        try:
-            for write in rest:
-                write(frame)
-            return
-        except RuntimeError:
-            pass  # closed a moment ago, which its watcher is about to hear; on with the others

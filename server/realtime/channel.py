@@ -17,11 +17,12 @@ from server.catalogue import Layout
 from server.errors import NotFound
 from server.events import parse_change_set
 from server.realtime import frames
-from server.realtime.audience import Audience, Watcher, Wire
+from server.realtime.audience import Audience, Watcher
 from server.realtime.backoff import pause
 from server.realtime.frames import Step
 from server.realtime.mirror import Mirror
 from server.realtime.tally import Cause, Tally, Uncounted
+from server.realtime.wire import Wire
 from server.repo.seat_answers import SeatStates
 
 logger = logging.getLogger("rowlock.channel")
