@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from time import perf_counter
+from urllib.parse import urlsplit
 
 import httpx
 import psutil
@@ -144,7 +145,11 @@ class Process:
 
     @property
     def host(self) -> str:
-        return self.address.partition("://")[2]
+        return urlsplit(self.address).netloc
+
+    @property
+    def port(self) -> int:
+        return urlsplit(self.address).port or 0
 
     def cpu_seconds(self) -> float:
         """Return what it has used, user and system."""

@@ -17,7 +17,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from statistics import median
 from time import perf_counter
-from urllib.parse import urlsplit
 
 import httpx
 import psutil
@@ -63,12 +62,11 @@ async def measure(watchers: int, times: int) -> None:
     async with ground.stores() as stores:
         await ground.plan(stores.mongo_uri, showtimes, SEATS)
         for showtime in showtimes[1:]:
-            async with ground.server(stores, BACKGROUND_WORK="off") as address:
-                await loaded(address, showtime)
-                server = next(p for p in psutil.Process().children() if "serve" in p.cmdline())
+            async with ground.server(stores, BACKGROUND_WORK="off") as rowlock:
+                await loaded(rowlock.address, showtime)
+                server = psutil.Process(rowlock.pid)
                 paths = [f"/api/showtimes/{each}/live" for each in ("sho_warm", showtime)]
-                port = urlsplit(address).port or 0
-                ours.append(await crowd(stores, server, port, paths, watchers))
+                ours.append(await crowd(stores, server, rowlock.port, paths, watchers))
             async with plain_server(stores, showtime) as (server, port):
                 plain.append(await crowd(stores, server, port, ["/join", "/join"], watchers))
     report(watchers, ours, plain)

@@ -16,7 +16,6 @@ import gc
 import time
 from pathlib import Path
 from statistics import median, quantiles
-from urllib.parse import urlsplit
 
 import httpx
 import psutil
@@ -45,10 +44,8 @@ LATEST = 10.0
 async def measure(times: int) -> None:
     async with ground.stores() as stores:
         seats = {seat: n for n, seat in enumerate(await plan(stores))}
-        async with ground.server(stores) as address:
-            port = urlsplit(address).port
-            assert port
-            async with httpx.AsyncClient(base_url=address) as client:
+        async with ground.server(stores) as rowlock:
+            async with httpx.AsyncClient(base_url=rowlock.address) as client:
                 (await client.get(f"/api/showtimes/{SHOWTIME}/seat-map")).raise_for_status()
             redis = connect(stores.redis_url)
             store = SeatStore(redis, Scripts(redis), ttl_seconds=TTL_SECONDS, max_seats_per_user=10)
@@ -56,8 +53,8 @@ async def measure(times: int) -> None:
                 await store.lock(SHOWTIME, f"u{n}", [f"S{n}"], "")
             ends = [End(SHOWTIME, TTL_SECONDS, seats) for _ in range(WATCHERS)]
             for first in range(0, WATCHERS, 100):
-                await asyncio.gather(*(end.open(port) for end in ends[first : first + 100]))
-            process = next(p for p in psutil.Process().children() if "serve" in p.cmdline())
+                await asyncio.gather(*(end.open(rowlock.port) for end in ends[first : first + 100]))
+            process = psutil.Process(rowlock.pid)
             gc.collect()
             gc.freeze()  # a pause of our own would look like the server's
             a_run = SECONDS * CHANGES_A_SECOND
