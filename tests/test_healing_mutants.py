@@ -1,7 +1,7 @@
 """Wrong on purpose: what is lost on the way is healed, and where the healing is broken as well, the
 very check by which `test_healing` judges finds it out."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -60,12 +60,13 @@ def messages(monkeypatch: pytest.MonkeyPatch) -> Loss:
 @pytest.fixture
 def written(monkeypatch: pytest.MonkeyPatch) -> Loss:
     """Frames that a server believes it has sent."""
-    loss, write = Loss(), FramedProtocol.write_frame
+    loss, write = Loss(), FramedProtocol.write.fget
 
-    def write_frame(self: FramedProtocol, frame: bytes) -> bool:
-        return loss.strikes(frame) or write(self, frame)
+    def lossy(self: FramedProtocol) -> Callable[[bytes], None]:
+        send = write(self)
+        return lambda frame: None if loss.strikes(frame) else send(frame)
 
-    monkeypatch.setattr(FramedProtocol, "write_frame", write_frame)
+    monkeypatch.setattr(FramedProtocol, "write", property(lossy))
     return loss
 
 
