@@ -9,10 +9,12 @@ import socket
 import sys
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import uvloop
 
-from server import demo, logs, stores
+from server import demo, logs, metrics, stores
 from server.app import build, run_check, run_workers
 from server.auth.build import build_auth
 from server.binaries import EmbeddedError
@@ -175,15 +177,22 @@ async def _serve_together(settings: Settings, count: int) -> None:
     commands = [["serve", "--shared-port"]] * count
     if settings.background_work == "on":
         commands.append(["worker"])
-    with reserved(settings.host, settings.port) as port:
+    with (
+        TemporaryDirectory(prefix="rowlock-metrics-") as folder,
+        reserved(settings.host, settings.port) as port,
+    ):
         async with stores.opened(settings) as opened:
             told = {
                 "PORT": str(port),
                 "REDIS_URL": opened.redis_url,
                 "MONGO_URI": opened.mongo_uri,
                 "BACKGROUND_WORK": "off",
+                **metrics.counting_together(Path(folder)),
             }
-            await Supervisor(commands, environment_with(told)).run()
+            supervisor = Supervisor(
+                commands, environment_with(told), lambda pid: metrics.forget(pid, Path(folder))
+            )
+            await supervisor.run()
 
 
 async def worker(settings: Settings, _: argparse.Namespace) -> None:

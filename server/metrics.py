@@ -1,6 +1,21 @@
-"""What is counted for whoever watches over Rowlock: `GET /metrics`, in Prometheus' text format."""
+"""What is counted for whoever watches over Rowlock: `GET /metrics`, in Prometheus' text format.
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+Processes that make up one server (`rowlock serve --workers`) count together: each in files of its
+own under the folder that the Prometheus client is told by PROMETHEUS_MULTIPROC_DIR.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+    multiprocess,
+    values,
+)
 
 from server.build_info import Build
 from server.process_metrics import ProcessMetrics
@@ -32,7 +47,21 @@ class Metrics:
 
     def text(self) -> bytes:
         """Return all of them, to be served as `text/plain; version=0.0.4`."""
-        return generate_latest(self._registry)
+        if not values.ValueClass._multiprocess:
+            return generate_latest(self._registry)
+        together = CollectorRegistry()
+        multiprocess.MultiProcessCollector(together)  # type: ignore[no-untyped-call]
+        return generate_latest(together)
+
+
+def counting_together(folder: Path) -> Mapping[str, str]:
+    """Return what to add to the environment of processes that count together."""
+    return {"PROMETHEUS_MULTIPROC_DIR": str(folder)}
+
+
+def forget(pid: int, folder: Path) -> None:
+    """Count no more what a process that has ended had open; what it has done stays counted."""
+    multiprocess.mark_process_dead(pid, str(folder))  # type: ignore[no-untyped-call]
 
 
 class LiveMetrics:
@@ -40,7 +69,10 @@ class LiveMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._watchers = Gauge(
-            "rowlock_live_watchers", "Who watches a live seat map here now.", registry=registry
+            "rowlock_live_watchers",
+            "Who watches a live seat map here now.",
+            registry=registry,
+            multiprocess_mode="livesum",
         )
         self._changes = Counter(
             "rowlock_live_changes",

@@ -4,9 +4,9 @@ import asyncio
 
 from prometheus_client import (
     CollectorRegistry,
+    Gauge,
     GCCollector,
     Histogram,
-    Info,
     PlatformCollector,
     ProcessCollector,
 )
@@ -28,8 +28,13 @@ class ProcessMetrics:
             registry=registry,
         )
         if build:
-            told = {"version": build.version, "python": build.python}
-            Info("rowlock_build", "What runs.", registry=registry).info(told)
+            Gauge(
+                "rowlock_build_info",
+                "What runs.",
+                ["version", "python"],
+                registry=registry,
+                multiprocess_mode="max",
+            ).labels(build.version, build.python).set(1)
 
     async def watch_loop(self) -> None:
         """Measure, ten times a second, until cancelled."""

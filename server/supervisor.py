@@ -8,7 +8,7 @@ import asyncio
 import logging
 import sys
 from asyncio.subprocess import Process
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
 logger = logging.getLogger("rowlock.supervisor")
@@ -20,10 +20,17 @@ _LEAVE_SECONDS = 20.0
 
 
 class Supervisor:
-    def __init__(self, commands: Sequence[Sequence[str]], environment: Mapping[str, str]) -> None:
-        """`commands` are those of `rowlock`, each a process; `environment` is theirs."""
+    def __init__(
+        self,
+        commands: Sequence[Sequence[str]],
+        environment: Mapping[str, str],
+        ended: Callable[[int], None],
+    ) -> None:
+        """`commands` are those of `rowlock`, each a process; `environment` is theirs. `ended` is
+        called with the process id of one that has ended by itself."""
         self._commands = commands
         self._environment = environment
+        self._ended = ended
 
     async def run(self) -> None:
         """Keep all of them running until cancelled; then end them in order."""
@@ -40,6 +47,7 @@ class Supervisor:
                 await _end(process)
                 raise
             logger.error("%s (%d) has ended with %d", command[0], process.pid, code)
+            self._ended(process.pid)
             await asyncio.sleep(_AGAIN_SECONDS)
 
     async def _start(self, command: Sequence[str]) -> Process:

@@ -15,6 +15,7 @@ import psutil
 import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
+from websockets.protocol import State
 
 from server.repo import mongo
 from tests.processes import REPOSITORY, SECRET, token_for, until
@@ -45,6 +46,14 @@ def _cmdline(process: psutil.Process) -> list[str]:
         return process.cmdline()
     except psutil.Error:
         return []
+
+
+async def planned(mongo_uri: str) -> str:
+    database = mongo.connect(mongo_uri)
+    try:
+        return await plan(database, hall(10))
+    finally:
+        database.client.close()
 
 
 def free_port() -> int:
@@ -85,9 +94,7 @@ async def together(directory: Path, valkey_url: str, mongo_uri: str) -> AsyncIte
 async def test_sockets_spread_evenly_and_both_processes_show_the_same_map(
     tmp_path: Path, valkey_url: str, mongo_uri: str
 ) -> None:
-    database = mongo.connect(mongo_uri)
-    showtime = await plan(database, hall(10))
-    database.client.close()
+    showtime = await planned(mongo_uri)
     async with together(tmp_path, valkey_url, mongo_uri) as server:
         live = f"ws://127.0.0.1:{server.port}/api/showtimes/{showtime}/live"
         sockets = await asyncio.gather(*(connect(live) for _ in range(SOCKETS)))
@@ -95,6 +102,8 @@ async def test_sockets_spread_evenly_and_both_processes_show_the_same_map(
         shares = [_connections(child) for child in server.children("serve")]
         assert sum(shares) >= SOCKETS
         assert min(shares) > 0.3 * SOCKETS, shares  # even odds: fewer once in 10^8 runs
+        for _ in range(8):  # whichever process answers
+            assert await _watchers(server) == SOCKETS
         async with httpx.AsyncClient(base_url=server.url) as client:
             answer = await client.post(
                 f"/api/showtimes/{showtime}/seats/lock",
@@ -109,6 +118,13 @@ async def test_sockets_spread_evenly_and_both_processes_show_the_same_map(
         codes = await asyncio.gather(*(_closed_with(one) for one in sockets))
         assert Counter(codes) == {1012: SOCKETS}
         assert await asyncio.to_thread(server.process.wait, 30) == 0
+
+
+async def _watchers(server: Together) -> float:
+    async with httpx.AsyncClient(base_url=server.url) as client:
+        text = (await client.get("/metrics")).text
+    (line,) = (line for line in text.splitlines() if line.startswith("rowlock_live_watchers "))
+    return float(line.split()[1])
 
 
 def _connections(process: psutil.Process) -> int:
@@ -131,8 +147,13 @@ async def _closed_with(one) -> int:
 async def test_who_dies_is_started_again_and_the_background_work_is_there_once(
     tmp_path: Path, valkey_url: str, mongo_uri: str
 ) -> None:
+    showtime = await planned(mongo_uri)
     async with together(tmp_path, valkey_url, mongo_uri) as server:
         (worker,) = server.children("worker")
+        live = f"ws://127.0.0.1:{server.port}/api/showtimes/{showtime}/live"
+        sockets = await asyncio.gather(*(connect(live) for _ in range(20)))
+        await asyncio.gather(*(one.recv() for one in sockets))
+        assert await _watchers(server) == 20
         for victim in (server.children("serve")[0], worker):
             victim.kill()
             await until(
@@ -145,6 +166,10 @@ async def test_who_dies_is_started_again_and_the_background_work_is_there_once(
                 "another took its place",
             )
         assert f"({worker.pid}) has ended with -9" in server.log.read_text()
+        left = 20 - sum(one.state is State.CLOSED for one in sockets)
+        assert 0 < left < 20
+        assert await _watchers(server) == left
+        await asyncio.gather(*(one.close() for one in sockets))
         await until(lambda: server.log.read_text().count("open at") == 3, 15, "it is open")
         async with httpx.AsyncClient(base_url=server.url) as client:
             for _ in range(10):
