@@ -11,7 +11,7 @@ from server.repo.seat_log import Logged
 
 _AT_ONCE = 100
 """So many acts a document: it stays far from the size that MongoDB refuses."""
-_APART_SECONDS = 0.005
+_APART_SECONDS = 0.001
 """A write costs the same however much is in it; so when there is much to do, it is gathered."""
 
 
