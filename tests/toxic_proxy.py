@@ -3,6 +3,7 @@
     async with ToxicProxy(port_of_the_server) as proxy:
         connect(proxy.port)
         proxy.black_hole()   # what is sent arrives nowhere, and nobody is told
+    proxy.deafen()       # connections that are open stay open and bring nothing any more
 
 Stopping a process is no partition: what was sent to it lies in its socket and is read on when it
 goes on. Only a black hole loses it without a word.
@@ -26,6 +27,7 @@ class ToxicProxy:
         self.swallowed = 0
         """Bytes that the black hole has taken."""
         self._hole = False
+        self._deaf: set[asyncio.StreamWriter] = set()
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -46,6 +48,10 @@ class ToxicProxy:
     def black_hole(self) -> None:
         """From now on swallow all that comes, from old and new connections, and close none."""
         self._hole = True
+
+    def deafen(self) -> None:
+        """Swallow what comes over the connections that are open; new ones work."""
+        self._deaf = set(self._writers)
 
     def heal(self) -> None:
         """Let through what comes from now on; what was swallowed is gone, so cut first."""
@@ -91,7 +97,7 @@ class ToxicProxy:
             while data := await reader.read(_CHUNK):
                 if self.delay:
                     await asyncio.sleep(self.delay)
-                if self._hole:
+                if self._hole or writer in self._deaf:
                     self.swallowed += len(data)
                     continue
                 writer.write(data)
