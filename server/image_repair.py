@@ -3,7 +3,7 @@
 A replica that takes over, or a server that comes back from its file, may lack the last moments. Its
 epochs are still there, so nothing asks for a rebuild, and locks that it does have are good. What it
 shows of bookings is compared with MongoDB, showtime by showtime, and put right; showtimes that the
-house has cancelled are closed again.
+house has cancelled are closed again. In a cluster that is so for the partitions of one server.
 """
 
 import logging
@@ -14,6 +14,7 @@ from server.booking_image import BookingImage
 from server.errors import StoreUnavailable
 from server.repo.bookings import BookingRepo
 from server.repo.claims import ClaimStore
+from server.repo.keys import partition_of
 from server.repo.seat_answers import Claim, ShowtimeNotLoaded
 from server.repo.showtimes import ShowtimeRepo
 from server.repo.store_runs import StoreRunRepo
@@ -37,22 +38,26 @@ class ImageRepair:
         self._claims = claims
         self._image = image
         self._runs = runs
-        self._compared = ""
+        self._compared: list[str] = []
 
     async def run_once(self) -> int:
-        """Look whether Redis is another run than the one that was checked, and check it then.
+        """Look which servers of Redis are other runs than were checked, and check what they hold.
 
         Returns how many seats were not as MongoDB has them; raises when a store does not answer.
         """
-        run = await self._claims.run_id()
-        if run == self._compared:
+        runs = await self._claims.run_ids()
+        if runs == self._compared:
             return 0
-        if run == await self._runs.compared():
-            self._compared = run  # another process was quicker
+        known = await self._runs.compared()
+        if runs == known:
+            self._compared = runs  # another process was quicker
             return 0
+        anew = {n for n, run in enumerate(runs) if known[n : n + 1] != [run]}
         await self._showtimes.cancel_again()
         wrong, failed = 0, False
         for showtime_id in await self._showtimes.ids(not_over=True):
+            if partition_of(showtime_id) not in anew:
+                continue
             try:
                 wrong += await self.repair(showtime_id)
                 await self._renew(showtime_id)
@@ -62,8 +67,8 @@ class ImageRepair:
                 failed = True
                 logger.exception("showtime %s could not be compared", showtime_id)
         if not failed:
-            await self._runs.remember(run)
-            self._compared = run
+            await self._runs.remember(runs)
+            self._compared = runs
         if wrong:
             logger.warning("Redis had started anew and %d seats were not as sold", wrong)
         return wrong

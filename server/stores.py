@@ -5,6 +5,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from server.binaries import EmbeddedError
 from server.errors import StoreUnavailable
+from server.redis_address import BadAddress, read_address
 from server.repo import mongo, redis
 from server.repo.indexes import create_indexes
 from server.repo.mongo import Database
@@ -66,13 +67,14 @@ async def _with_embedded(stack: AsyncExitStack, settings: Settings, share: bool)
 
 async def _reach_redis(url: str) -> None:
     try:
-        client = redis.connect(url)
-    except ValueError:  # its text may hold a piece of the password
-        raise StoreError("REDIS_URL: not the address of a Redis or Valkey server") from None
+        client, address = redis.connect(url), read_address(url)
+    except BadAddress as error:
+        raise StoreError(f"REDIS_URL: {error}") from None
     try:
         await redis.answer(client.ping())
     except StoreUnavailable as error:
-        raise StoreError(_refusal("REDIS_URL", url, error.__cause__)) from None
+        places = ",".join(f"{host}:{port}" for host, port in address.places)
+        raise StoreError(_refusal("REDIS_URL", places, error.__cause__)) from None
     finally:
         await client.aclose()
 
@@ -86,13 +88,13 @@ async def _reach_mongo(uri: str) -> None:
         await mongo.ping(database)
         await create_indexes(database)
     except mongo.PyMongoError as error:
-        raise StoreError(_refusal("MONGO_URI", uri, error)) from None
+        places = uri.partition("://")[2].rpartition("@")[2].partition("/")[0]
+        raise StoreError(_refusal("MONGO_URI", places, error)) from None
     finally:
         database.client.close()
 
 
-def _refusal(variable: str, address: str, error: BaseException | None) -> str:
-    """Name the server without its password, and the reason in one line of bounded length."""
-    place = address.partition("://")[2].rpartition("@")[2].partition("/")[0]
+def _refusal(variable: str, places: str, error: BaseException | None) -> str:
+    """Name the servers, and the reason in one line of bounded length."""
     reason = " ".join(str(error).split()).partition(" (configured timeouts")[0]
-    return f"{variable}: cannot use {place} ({reason[:160]})"
+    return f"{variable}: cannot use {places} ({reason[:160]})"

@@ -3,7 +3,7 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 
 import pytest
 import redis
@@ -13,6 +13,7 @@ from server.child_server import ChildServer
 from server.embedded import EmbeddedMongo, EmbeddedValkey
 from server.repo.indexes import create_indexes
 from server.repo.mongo import Database, connect
+from tests.redis_clusters import Cluster, cluster
 
 
 @contextmanager
@@ -46,6 +47,16 @@ def redis7(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedValkey]
 
 
 @pytest.fixture(scope="session")
+def redis_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Three masters."""
+    stack = AsyncExitStack()
+    with asyncio.Runner() as runner:
+        made = cluster(tmp_path_factory.mktemp("cluster"))
+        yield runner.run(stack.enter_async_context(made))
+        runner.run(stack.aclose())
+
+
+@pytest.fixture(scope="session")
 def mongo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedMongo]:
     server = EmbeddedMongo(tmp_path_factory.mktemp("mongo"))
     with running(server):
@@ -62,6 +73,17 @@ def valkey_url(valkey: EmbeddedValkey) -> str:
 def redis_url(request: pytest.FixtureRequest) -> str:
     """An empty store; the test runs once on each kind."""
     return _emptied(request.getfixturevalue(request.param))
+
+
+@pytest.fixture(params=["valkey", "redis7", "redis_cluster"])
+def any_redis_url(request: pytest.FixtureRequest) -> str:
+    """The same, and once on a cluster."""
+    found = request.getfixturevalue(request.param)
+    if isinstance(found, Cluster):
+        for node in found.masters:
+            _emptied(node)
+        return found.url
+    return _emptied(found)
 
 
 @pytest.fixture

@@ -4,9 +4,12 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
+from redis.asyncio import Redis as OneRedis
+
 from server.repo.claims import ClaimStore
-from server.repo.keys import partition_of
+from server.repo.keys import partition_of, showtime_keys
 from server.repo.redis import Redis, Scripts, connect
+from server.repo.redis_cluster import Cluster
 from server.repo.seat_answers import Claim
 from server.repo.seat_log import LogEntry, SeatLog
 from server.repo.seats import SeatStore
@@ -23,6 +26,12 @@ class Stores:
         self.seats = SeatStore(redis, self.scripts, ttl_seconds=ttl_seconds, max_seats_per_user=10)
         self.claims = ClaimStore(self.scripts)
         self._log = SeatLog(redis)
+
+    async def server(self) -> OneRedis:
+        """Return a client of the very server that has the showtime."""
+        if isinstance(self.redis, Cluster):
+            return await self.redis.server_of(showtime_keys(SHOWTIME)["meta_key"])
+        return self.redis
 
     async def load(
         self,

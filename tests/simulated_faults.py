@@ -50,7 +50,7 @@ CRITICAL = (
 CALLS = (
     *(CRITICAL * 3),
     *("extend_lock", "release_seats", "revoke_seats", "block_seats", "close_showtime"),
-    *("expire_lock", "read_log", "forget_log", "shown", "run_id", "bookings.aggregate"),
+    *("expire_lock", "read_log", "forget_log", "shown", "run_ids", "bookings.aggregate"),
     *("idempotency.find_one_and_update", "idempotency.update_one", "idempotency.delete_one"),
     *("audit_outbox.delete_many", "leases.find_one_and_update", "showtimes.find_one"),
     *("create_intent", "get"),

@@ -17,7 +17,7 @@ from server.house_cancellations import HouseCancellations
 from server.idempotency import IdempotentRequests
 from server.image_repair import ImageRepair
 from server.lock_sweeper import LockSweeper
-from server.realtime.channel import Channel
+from server.realtime.channel import WINDOW_SECONDS, Channel
 from server.rebuild import Rebuilder
 from server.reconciler import Reconciler
 from server.repo.audit_logs import AuditLogRepo
@@ -119,9 +119,16 @@ class Process(Owner):
         if world.house:
             self.jobs["house"] = self.house.run_once
         if self.channel:
-            self.jobs["tail"] = self.channel.check_tail
+            self.jobs["tail"] = self._check_tail
             world.loop.at(world.now, self.channel.reload, "subscribed", owner=self)
         self._running: set[str] = set()
+
+    async def _check_tail(self) -> None:
+        """What the hub does for all its channels."""
+        if self.channel and (position := self.channel.position):
+            (stored,) = await MirrorSource(self).positions([SHOWTIME])
+            if await self.channel.is_behind(position, stored):
+                await asyncio.sleep(2 * WINDOW_SECONDS)
 
     # -- life ---------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from server.catalogue import Showtime
 from server.repo.claims import ClaimStore
+from server.repo.keys import PARTITIONS
 from server.repo.showtimes import ShowtimeRepo
 from tests.model_scripts import whole
 from tests.seat_model import ModelSeats
@@ -41,10 +42,10 @@ class LinedClaims(ClaimStore):
         )
         return shown
 
-    async def run_id(self) -> str:
+    async def run_ids(self) -> list[str]:
         runs = self._world.faults.runs
-        run: str = await self._line.call("run_id", lambda: f"run_{runs['redis']}")
-        return run
+        run: str = await self._line.call("run_ids", lambda: f"run_{runs['redis']}")
+        return [run] * len(PARTITIONS)
 
 
 class LinedSeatLog:

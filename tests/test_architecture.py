@@ -11,8 +11,8 @@ SERVER = ROOT / "server"
 
 LEAVES = {
     "addresses", "booking", "build_info", "catalogue", "detached", "errors", "events",
-    "log_context", "metrics", "models", "process_metrics", "request_metrics", "secret_strength",
-    "settings", "settings_checks", "socket_caps",
+    "log_context", "metrics", "models", "process_metrics", "redis_address", "redis_nodes",
+    "request_metrics", "secret_strength", "settings", "settings_checks", "socket_caps",
 }  # fmt: skip
 """Values that every room shares. They import nothing of ours but each other."""
 
@@ -40,8 +40,14 @@ READ_SIDE = {"server.repo.seat_answers", "server.repo.keys"}
 """The values that a reader of the seat store gets, and the names it listens to."""
 
 REACH = {
-    "redis": {"repo/redis.py", "realtime/listener.py"},
-    "hiredis": {"repo/wire.py", "realtime/listener.py"},
+    "redis": {
+        "redis_address.py",
+        "redis_nodes.py",
+        "repo/redis.py",
+        "repo/redis_cluster.py",
+        "repo/redis_server.py",
+    },
+    "hiredis": {"repo/wire.py", "realtime/shard_wire.py"},
     "argon2": {"auth/passwords.py"},
     "zxcvbn": {"auth/password_rules.py"},
     "motor": {"repo/mongo.py"},

@@ -1,18 +1,21 @@
 """Listener, channel and hub on a real store: whatever is lost on the way, the mirror heals."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
 
 from server.catalogue import Layout, Row, Seat
+from server.embedded import EmbeddedValkey
 from server.errors import NotFound
 from server.realtime.channel import Channel
 from server.realtime.hub import Hub
 from server.repo.keys import showtime_keys
 from server.repo.seat_answers import SeatStates, ShowtimeNotLoaded
 from tests.seat_stores import SHOWTIME, Stores, opened
+from tests.toxic_proxy import ToxicProxy
 
 LAYOUT = Layout((Row("A", tuple(Seat(f"A{n}", n) for n in range(40))),))
 
@@ -24,16 +27,17 @@ class StoreSource:
         self.stores = stores
         self.reads = 0
         self.renewed: list[str] = []
+        self.names = {SHOWTIME}
 
     async def states(self, showtime_id: str) -> tuple[Layout, SeatStates]:
-        if showtime_id != SHOWTIME:
+        if showtime_id not in self.names:
             raise NotFound
         self.reads += 1
         try:
-            states = await self.stores.seats.read(showtime_id)
+            states = await self.stores.seats.read(SHOWTIME)
         except ShowtimeNotLoaded:
             await self.stores.load()
-            states = await self.stores.seats.read(showtime_id)
+            states = await self.stores.seats.read(SHOWTIME)
         assert states is not None
         return LAYOUT, states
 
@@ -178,6 +182,58 @@ async def test_a_killed_connection_loses_nothing_for_long(
             assert await source.stores.redis.client_kill_filter(_type="pubsub") == 1
             await change(source.stores, f"A{n}")
             await agree(channel, source.stores)
+
+
+async def test_a_connection_that_is_alive_and_delivers_nothing_is_replaced(
+    source: StoreSource, valkey: EmbeddedValkey, valkey_url: str
+) -> None:
+    async with ToxicProxy(valkey.port) as proxy:
+        url = f"redis://127.0.0.1:{proxy.port}/0"
+        async with running(url, source, probe_seconds=0.2) as hub, hub.watch(SHOWTIME) as channel:
+            assert await channel.ready(5)
+            (shard,) = hub._listener.shards
+            await asyncio.sleep(0.5)
+            assert shard.misses == 0  # it hears itself
+            proxy.deafen()
+            await change(source.stores, "A1")
+            await agree(channel, source.stores, seconds=8)
+            assert proxy.swallowed > 0
+            assert shard.misses == 1
+
+
+async def test_without_its_own_messages_a_deaf_connection_stays(
+    source: StoreSource, valkey: EmbeddedValkey, valkey_url: str
+) -> None:
+    """The other half of the test above: it is the probe that heals."""
+    async with ToxicProxy(valkey.port) as proxy:
+        url = f"redis://127.0.0.1:{proxy.port}/0"
+        async with running(url, source) as hub, hub.watch(SHOWTIME) as channel:
+            assert await channel.ready(5)
+            proxy.deafen()
+            await change(source.stores, "A1")
+            await eventually(lambda: proxy.swallowed > 0)
+            with pytest.raises(TimeoutError):
+                await agree(channel, source.stores, seconds=1)
+
+
+async def test_the_tails_of_all_mirrors_are_asked_for_at_once(
+    source: StoreSource, valkey_url: str
+) -> None:
+    asked: list[list[str]] = []
+    real = source.positions
+
+    async def positions(showtime_ids: list[str]) -> list[tuple[str, int] | None]:
+        asked.append(showtime_ids)
+        return await real(showtime_ids)
+
+    source.positions = positions  # type: ignore[method-assign]
+    source.names = {SHOWTIME, *(f"sho_{n}" for n in range(20))}
+    async with running(valkey_url, source) as hub, contextlib.AsyncExitStack() as stack:
+        for name in source.names:
+            channel = await stack.enter_async_context(hub.watch(name))
+            assert await channel.ready(5)
+        await hub._check_all()
+        assert [set(names) for names in asked] == [source.names]
 
 
 async def test_a_wipe_begins_a_new_epoch(source: StoreSource, valkey_url: str) -> None:

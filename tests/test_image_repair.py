@@ -1,13 +1,14 @@
 """What Redis has forgotten of bookings, or remembers wrongly, after it has started anew."""
 
 import asyncio
+from typing import ClassVar
 
 import pytest
 import pytest_asyncio
 
 from server.image_repair import ImageRepair
 from server.repo.claims import ClaimStore
-from server.repo.keys import showtime_keys
+from server.repo.keys import PARTITIONS, partition_of, showtime_keys
 from server.repo.redis import Scripts
 from server.repo.showtimes import ShowtimeRepo
 from server.repo.store_runs import StoreRunRepo
@@ -24,9 +25,11 @@ class Restarting(ClaimStore):
     """A store whose run can be said to be another one."""
 
     run = "one"
+    elsewhere: ClassVar[dict[int, str]] = {}
+    """Partitions that another server has, and its run."""
 
-    async def run_id(self):
-        return self.run
+    async def run_ids(self):
+        return [self.elsewhere.get(n, self.run) for n in PARTITIONS]
 
 
 @pytest.fixture
@@ -132,6 +135,24 @@ async def test_while_the_run_is_the_same_nothing_is_read(stored, claims, repair)
     assert await stored.seats(showtime) == {"A1": f"b:{sold.id}"}
 
 
+async def test_only_what_the_other_server_has_is_compared(stored, claims, repair):
+    """In a cluster a failover concerns the partitions of one server."""
+    here = desk(stored)
+    showtimes = [await plan(stored.database) for _ in range(8)]
+    for showtime in showtimes:
+        await here.pay(await here.pending(showtime, "A1"))
+        await stored.redis.hdel(showtime_keys(showtime)["seats_key"], "A1")
+    there = {partition_of(showtime) for showtime in showtimes[:2]}
+    claims.elsewhere = dict.fromkeys(there, "another")
+    mine = [showtime for showtime in showtimes if partition_of(showtime) in there]
+    assert await repair.run_once() == len(mine)
+    for showtime in showtimes:
+        assert ("A1" in await stored.seats(showtime)) == (showtime in mine)
+    claims.elsewhere = {}
+    claims.run = "a third"
+    assert await repair.run_once() == len(showtimes) - len(mine)
+
+
 async def test_many_repairs_amid_sales_and_cancellations_break_nothing(stored, claims):
     here = desk(stored)
     showtime = await plan(stored.database)
@@ -165,5 +186,7 @@ async def test_many_repairs_amid_sales_and_cancellations_break_nothing(stored, c
 
 async def test_the_real_store_tells_its_run(stored):
     claims = ClaimStore(Scripts(stored.redis))
-    assert len(await claims.run_id()) == 40
-    assert await claims.run_id() == await claims.run_id()
+    runs = await claims.run_ids()
+    assert len(set(runs)) == 1
+    assert {len(run) for run in runs} == {40}
+    assert runs == await claims.run_ids()

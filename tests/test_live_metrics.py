@@ -75,10 +75,10 @@ async def test_each_cause_of_a_reload_is_counted(
         await eventually(lambda: read("rowlock_live_reloads_total", cause="hole") == 1)
         await eventually(lambda: channel._loading is None)
         channel.mirror.seq += 5
-        await channel.check_tail()
+        await hub._check_all()
         assert read("rowlock_live_reloads_total", cause="went_back") == 1
         await eventually(lambda: channel._loading is None)
         await source.stores.redis.flushall()
-        await channel.check_tail()
+        await hub._check_all()
         assert read("rowlock_live_reloads_total", cause="lost") == 1
         await eventually(lambda: channel._loading is None)

@@ -23,16 +23,16 @@ SOON = datetime.now(UTC) + timedelta(hours=1)
 
 
 @pytest.fixture
-async def stores(redis_url: str) -> AsyncIterator[Stores]:
-    async with opened(redis_url) as stores:
+async def stores(any_redis_url: str) -> AsyncIterator[Stores]:
+    async with opened(any_redis_url) as stores:
         await stores.load()
         yield stores
 
 
 @pytest.fixture
-async def quick(redis_url: str) -> AsyncIterator[Stores]:
+async def quick(any_redis_url: str) -> AsyncIterator[Stores]:
     """Locks last a fifth of a second."""
-    async with opened(redis_url, ttl_seconds=0.2) as stores:
+    async with opened(any_redis_url, ttl_seconds=0.2) as stores:
         await stores.load()
         yield stores
 
@@ -116,16 +116,16 @@ async def test_eleven_seats_are_too_many_and_none_is_locked(stores: Stores) -> N
     assert await stores.taken() == {}
 
 
-async def test_a_closed_showtime_locks_nothing(redis_url: str) -> None:
-    async with opened(redis_url) as stores:
+async def test_a_closed_showtime_locks_nothing(any_redis_url: str) -> None:
+    async with opened(any_redis_url) as stores:
         await stores.load(closes_in=timedelta(seconds=-1))
         with pytest.raises(ShowtimeClosed):
             await stores.seats.lock(SHOWTIME, "ann", ["A1"], "")
         assert await stores.taken() == {}
 
 
-async def test_a_blocked_seat_is_not_for_sale(redis_url: str) -> None:
-    async with opened(redis_url) as stores:
+async def test_a_blocked_seat_is_not_for_sale(any_redis_url: str) -> None:
+    async with opened(any_redis_url) as stores:
         await stores.load(blocked=["A1"])
         with pytest.raises(SeatsUnavailable) as refused:
             await stores.seats.lock(SHOWTIME, "ann", ["A1"], "")
@@ -397,8 +397,8 @@ async def test_release_of_a_booking_frees_only_its_own_seats(stores: Stores) -> 
 # -- loading ---------------------------------------------------------------------------------------
 
 
-async def test_an_unknown_showtime_refuses_everything(redis_url: str) -> None:
-    async with opened(redis_url) as stores:
+async def test_an_unknown_showtime_refuses_everything(any_redis_url: str) -> None:
+    async with opened(any_redis_url) as stores:
         attempts = [
             lambda: stores.seats.lock(SHOWTIME, "ann", ["A1"], ""),
             lambda: stores.seats.extend(SHOWTIME, "ann", ""),
@@ -415,7 +415,7 @@ async def test_an_unknown_showtime_refuses_everything(redis_url: str) -> None:
         for attempt in attempts:
             with pytest.raises(ShowtimeNotLoaded):
                 await attempt()
-        assert await stores.redis.dbsize() == 0
+        assert await (await stores.server()).dbsize() == 0
 
 
 async def test_rebuild_puts_in_what_mongodb_says_under_a_new_epoch(stores: Stores) -> None:
@@ -431,11 +431,11 @@ async def test_rebuild_puts_in_what_mongodb_says_under_a_new_epoch(stores: Store
     assert await stores.seats.lock_of(SHOWTIME, "ann") is None
 
 
-async def test_only_one_has_the_right_to_rebuild(redis_url: str) -> None:
-    async with opened(redis_url) as stores:
+async def test_only_one_has_the_right_to_rebuild(any_redis_url: str) -> None:
+    async with opened(any_redis_url) as stores:
         assert await stores.claims.begin_rebuild(SHOWTIME, "first", "") == "ok"
         assert await stores.claims.begin_rebuild(SHOWTIME, "second", "") == "busy"
-        await stores.redis.flushall()
+        await (await stores.server()).flushall()
         assert await stores.claims.begin_rebuild(SHOWTIME, "second", "") == "ok"
         for token, done in (("first", False), ("second", True)):
             assert done == await stores.claims.rebuild(
@@ -450,8 +450,8 @@ async def test_only_one_has_the_right_to_rebuild(redis_url: str) -> None:
         assert await stores.redis.hget(showtime_keys(SHOWTIME)["seats_key"], "A1") == "b:second"
 
 
-async def test_eighty_thousand_seats_load_and_read(redis_url: str) -> None:
-    async with opened(redis_url) as stores:
+async def test_eighty_thousand_seats_load_and_read(any_redis_url: str) -> None:
+    async with opened(any_redis_url) as stores:
         seats = [f"S{n}" for n in range(80_000)]
         big = [claim("bk1", seats[:40_000], booked=True), claim("bk2", seats[40_000:60_000])]
         await stores.load(blocked=seats[60_000:], claims=big)
@@ -486,7 +486,7 @@ async def test_every_partition_has_its_own_queues(stores: Stores) -> None:
 
 async def test_scripts_survive_a_script_flush(stores: Stores) -> None:
     await stores.seats.lock(SHOWTIME, "ann", ["A1"], "")
-    await stores.redis.script_flush()
+    await (await stores.server()).script_flush()
     await stores.seats.lock(SHOWTIME, "ann", ["A2"], "")
     assert await stores.taken() == {"A1": "l", "A2": "l"}
 
@@ -494,7 +494,7 @@ async def test_scripts_survive_a_script_flush(stores: Stores) -> None:
 async def test_scripts_survive_any_number_of_script_flushes_at_once(stores: Stores) -> None:
     async def forget() -> None:
         for _ in range(50):
-            await stores.redis.script_flush()
+            await (await stores.server()).script_flush()
 
     locks = [stores.seats.lock(SHOWTIME, f"user{n}", [f"A{n}"], "") for n in range(50)]
     await asyncio.gather(forget(), *locks)
@@ -508,12 +508,13 @@ async def test_a_store_that_is_not_there_is_unavailable() -> None:
 
 
 async def test_a_full_store_is_unavailable_and_changes_nothing(stores: Stores) -> None:
-    await stores.redis.config_set("maxmemory", "1")
+    server = await stores.server()
+    await server.config_set("maxmemory", "1")
     try:
         with pytest.raises(StoreUnavailable):
             await stores.seats.lock(SHOWTIME, "ann", ["A1"], "")
     finally:
-        await stores.redis.config_set("maxmemory", "0")
+        await server.config_set("maxmemory", "0")
     assert await stores.taken() == {}
     assert await stores.seats.lock_of(SHOWTIME, "ann") is None
 

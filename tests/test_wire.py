@@ -9,7 +9,7 @@ import pytest
 from redis.exceptions import ResponseError
 
 from server.errors import SeatsUnavailable, StoreUnavailable
-from server.repo import redis as redis_room
+from server.repo import redis_server
 from server.repo.keys import showtime_keys
 from server.repo.wire import ErrorReply, SharedWire, Wire
 from tests.seat_stores import SHOWTIME, Stores, opened
@@ -205,7 +205,7 @@ async def test_a_killed_connection_costs_nobody_an_answer(stores: Stores) -> Non
 async def test_a_store_that_says_nothing_is_unavailable_in_time_and_used_again_after(
     stores: Stores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(redis_room, "_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(redis_server, "TIMEOUT_S", 0.3)
     address = stores.redis.connection_pool.connection_kwargs
     async with (
         ToxicProxy(address["port"]) as proxy,

@@ -122,23 +122,30 @@ class Channel:
         elif verdict == "lost":
             self.reload("hole")
 
-    async def check_tail(self) -> bool:
-        """Compare our position with Redis'; False when messages that were sent never came."""
+    @property
+    def position(self) -> tuple[str, int] | None:
+        """Where the mirror is; None while it is being loaded."""
         mirror = self.mirror
-        if self._loading or not mirror.loaded:
-            return True
-        epoch, seq = mirror.epoch, mirror.seq  # before Redis is asked: it must be as far at least
-        (stored,) = await self._source.positions([mirror.showtime_id])
+        return None if self._loading or not mirror.loaded else (mirror.epoch, mirror.seq)
+
+    async def is_behind(self, asked: tuple[str, int], stored: tuple[str, int] | None) -> bool:
+        """Say whether Redis, asked when we were at `asked`, has what we have not heard yet.
+
+        When it has less than we had, the mirror is loaded anew.
+        """
         if stored is None:
             self.reload("lost")
-        elif stored[0] == epoch and stored[1] < seq:
-            await self._source.renew(mirror.showtime_id, epoch)
+        elif stored[0] == asked[0] and stored[1] < asked[1]:
+            await self._source.renew(self.mirror.showtime_id, asked[0])
             self.reload("went_back")
-        elif stored != (mirror.epoch, mirror.seq):
-            await asyncio.sleep(2 * WINDOW_SECONDS)  # it may be on its way
-            there = stored[0] == mirror.epoch and stored[1] <= mirror.seq
-            return there or self._loading is not None
-        return True
+        else:
+            return not self.has(stored)
+        return False
+
+    def has(self, stored: tuple[str, int] | None) -> bool:
+        """Say whether the mirror has come as far, or is being loaded."""
+        there = self.position
+        return there is None or stored is None or (there[0] == stored[0] and there[1] >= stored[1])
 
     async def _load(self) -> None:
         failures, mirror = 0, self.mirror

@@ -7,8 +7,9 @@ import random
 from collections.abc import AsyncIterator, Iterator
 
 from server.detached import end
-from server.realtime.channel import Channel, Source
+from server.realtime.channel import WINDOW_SECONDS, Channel, Source
 from server.realtime.listener import Listener
+from server.realtime.shard import PROBE_SECONDS
 from server.realtime.tally import Tally, Uncounted
 from server.repo.keys import showtime_keys, showtime_of_channel
 
@@ -27,11 +28,14 @@ class Hub:
         *,
         tail_check_seconds: float = TAIL_CHECK_SECONDS,
         keep_seconds: float = KEEP_SECONDS,
+        probe_seconds: float = PROBE_SECONDS,
         tally: Tally | None = None,
     ) -> None:
         self._tail_check_seconds = tail_check_seconds
         self._keep_seconds = keep_seconds
-        self._listener = Listener(redis_url, self._heard, self._subscribed)
+        self._listener = Listener(
+            redis_url, self._heard, self._subscribed, probe_seconds=probe_seconds
+        )
         self._source = source
         self._tally = tally or Uncounted()
         self._channels: dict[str, Channel] = {}
@@ -108,10 +112,22 @@ class Hub:
                 await self._check_all()
             except Exception as error:
                 logger.warning("tail check failed: %r", error)
+                self._listener.look_again()
 
     async def _check_all(self) -> None:
-        for channel in list(self._channels.values()):
-            if not await channel.check_tail():
+        """Compare where all mirrors are with where Redis is, in one round trip."""
+        asked = [(c, p) for c in self._channels.values() if (p := c.position) is not None]
+        if not asked:
+            return
+        found = await self._source.positions([c.mirror.showtime_id for c, _ in asked])
+        late = []
+        for (channel, position), stored in zip(asked, found, strict=True):
+            if await channel.is_behind(position, stored):
+                late.append((channel, stored))
+        if not late:
+            return
+        await asyncio.sleep(2 * WINDOW_SECONDS)  # what is missing may be on its way
+        for channel, stored in late:
+            if not channel.has(stored):
                 logger.warning("messages were lost: listening anew")
-                self._listener.reconnect()
-                return
+                self._listener.reconnect(showtime_keys(channel.mirror.showtime_id)["channel"])

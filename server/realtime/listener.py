@@ -1,30 +1,29 @@
-"""One Redis connection per process that hears every change of the showtimes watched here.
+"""Hears every change of the showtimes watched in this process: one connection to each server of
+Redis that has any, which is one server unless there is a cluster.
 
 Our own reader, because Pub/Sub loses messages silently when a client library reconnects by itself.
-Here every confirmed subscription is told, the first and each one after a lost connection: only what
-is announced after it is sure to be heard, so that is the moment to read the state anew.
-RESP2, as the Redis protocol specification has it.
+Who has which channel is asked every half minute, and at every sign that it has changed: a server
+ends a subscription or sends it elsewhere, or a connection is lost. Behind Sentinels that is the
+address of the master. A channel that has moved is subscribed where it is now.
 """
 
 import asyncio
+import contextlib
 import logging
-import ssl
-from collections import Counter
-from collections.abc import Callable, Iterable
-from typing import Any, cast
-
-import hiredis
-from redis.connection import parse_url
+import random
+from collections.abc import Callable
 
 from server.detached import end
-from server.realtime.backoff import pause
+from server.realtime.shard import PROBE_SECONDS, Shard, probe_channel
+from server.redis_address import Place, read_address
+from server.redis_nodes import NobodyAnswers, SlotMap, nodes_of
+from server.repo.keys import TAGS
 
 logger = logging.getLogger("rowlock.listener")
 
-_CONNECT_SECONDS = 3.0
-_BACKOFF_SECONDS = (0.05, 0.5)
-"""A store that is back is found soon: nothing of the live map is right before that."""
-_BATCH = 512
+MAP_SECONDS = 30.0
+_TROUBLE_SECONDS = 0.3
+"""How soon it is asked again who has what, while not everything is subscribed."""
 
 
 class Listener:
@@ -35,129 +34,135 @@ class Listener:
         url: str,
         on_message: Callable[[str, bytes], None],
         on_subscribed: Callable[[str], None],
+        *,
+        probe_seconds: float = PROBE_SECONDS,
+        map_seconds: float = MAP_SECONDS,
     ) -> None:
-        self._address: dict[str, Any] = parse_url(url)  # type: ignore[no-untyped-call]
+        self._address = read_address(url)
+        self._nodes = nodes_of(self._address)
         self._on_message = on_message
         self._on_subscribed = on_subscribed
+        self._probe_seconds = probe_seconds
+        self._map_seconds = map_seconds
         self._wanted: set[str] = set()
-        self._leaving: Counter[str] = Counter()
-        """How many of our own goodbyes to a channel are not confirmed yet."""
-        self._failures = 0
-        self._wire: _Wire | None = None
+        self._map = SlotMap([])
+        self._shards: dict[Place, Shard] = {}
+        self._changed = asyncio.Event()
+        """Something shows that the map may be another one."""
         self._task: asyncio.Task[None] | None = None
 
+    @property
+    def shards(self) -> list[Shard]:
+        return list(self._shards.values())
+
     def start(self) -> None:
-        self._task = asyncio.create_task(self._run(), name="listener")
+        self._task = asyncio.create_task(self._run(), name="listener's map")
 
     async def stop(self) -> None:
         if self._task:
             await end(self._task)
+        await asyncio.gather(*(shard.stop() for shard in self.shards))
+        await self._nodes.aclose()
 
     def subscribe(self, channel: str) -> None:
-        """Hear `channel` from its confirmation on, across reconnects, until `unsubscribe`."""
-        if channel not in self._wanted:
-            self._wanted.add(channel)
-            if self._wire:
-                self._wire.send([(b"SSUBSCRIBE", channel.encode())])
+        """Hear `channel` from its confirmation on, wherever it goes, until `unsubscribe`."""
+        self._wanted.add(channel)
+        if shard := self._shard_of(channel):
+            shard.subscribe(channel)
+        elif self._shards:
+            self._changed.set()  # nobody has that slot, as far as we know
 
     def unsubscribe(self, channel: str) -> None:
         self._wanted.discard(channel)
-        if self._wire:
-            self._leaving[channel] += 1
-            self._wire.send([(b"SUNSUBSCRIBE", channel.encode())])
+        for shard in self.shards:
+            if channel in shard.wanted:
+                shard.unsubscribe(channel)
 
-    def reconnect(self) -> None:
-        """Give up a connection that looks alive but does not deliver."""
-        if self._wire:
-            self._wire.abort()
+    def reconnect(self, channel: str) -> None:
+        """Give up the connection that should have delivered `channel` and did not."""
+        if shard := self._shard_of(channel):
+            shard.reconnect()
+
+    def look_again(self) -> None:
+        """Ask who has which channel: a server that has some does not answer."""
+        self._changed.set()
+
+    # -- what the shards hear -------------------------------------------------------------------
+
+    def message(self, channel: str, payload: bytes) -> None:
+        self._on_message(channel, payload)
+
+    def subscribed(self, channel: str) -> None:
+        self._on_subscribed(channel)
+
+    def moved(self, slot: int, place: Place) -> None:
+        if self._map.moved(slot, place):  # it is told for each channel of the slot
+            self._assign()
+            self._changed.set()
+
+    def trouble(self) -> None:
+        self._changed.set()
+
+    # -- who has what ---------------------------------------------------------------------------
+
+    def _shard_of(self, channel: str) -> Shard | None:
+        place = self._map.of(channel)
+        return self._shards.get(place) if place else None
+
+    @property
+    def _settled(self) -> bool:
+        """Every channel has a server, and every server has confirmed all of its channels."""
+        shards = self.shards
+        has_all = sum(len(shard.wanted) for shard in shards) == len(self._wanted)
+        return bool(shards) and has_all and all(shard.settled for shard in shards)
 
     async def _run(self) -> None:
         while True:
             try:
-                async with asyncio.timeout(_CONNECT_SECONDS):
-                    self._wire = await self._connect()
-                self._leaving.clear()
-                await self._resubscribe(self._wire)
-                await self._wire.closed
-                logger.warning("listener lost its connection")
-            except (OSError, TimeoutError) as error:
-                logger.warning("listener cannot connect: %r", error)
-            finally:
-                self.reconnect()
-                self._wire = None
-            self._failures += 1
-            await asyncio.sleep(pause(self._failures, *_BACKOFF_SECONDS))
+                await self._look()
+            except NobodyAnswers as error:
+                logger.warning("listener does not know the servers: %s", error)
+            wait = self._map_seconds if self._settled else _TROUBLE_SECONDS
+            await asyncio.sleep(0.05 * random.random())  # noqa: S311 - signs come in swarms
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait * random.uniform(0.8, 1.2)):  # noqa: S311
+                    await self._changed.wait()
+            self._changed.clear()
 
-    async def _connect(self) -> "_Wire":
-        address = self._address
-        tls = ssl.create_default_context() if address.get("connection_class") else None
-        if tls and address.get("ssl_cert_reqs") == "none":
-            tls.check_hostname, tls.verify_mode = False, ssl.CERT_NONE
-        _, wire = await asyncio.get_running_loop().create_connection(
-            lambda: _Wire(self._heard),
-            address.get("host", "localhost"),
-            address.get("port", 6379),
-            ssl=tls,
+    async def _look(self) -> None:
+        """Learn who has which channel, and leave the servers that have none any more."""
+        silent = next((shard.place for shard in self.shards if not shard.settled), None)
+        self._map = await self._nodes.locate(silent)
+        self._assign()
+        for shard in self.shards:
+            shard.ask_again()
+        for place in self._shards.keys() - self._owners().keys():
+            await self._shards.pop(place).stop()
+
+    def _owners(self) -> dict[Place, str]:
+        """Return the servers that have any of our slots, each with a tag of one."""
+        tags = {self._map.of(f"{{{tag}}}"): tag for tag in TAGS}
+        return {place: tag for place, tag in tags.items() if place}
+
+    def _assign(self) -> None:
+        """Let each server have the channels that are its own."""
+        for place, tag in self._owners().items():
+            if place not in self._shards:
+                self._shards[place] = self._shard(place, tag)
+            elif self._map.of(self._shards[place].probe) != place:
+                self._shards[place].prove_by(probe_channel(tag))
+        for shard in self.shards:
+            for channel in [name for name in shard.wanted if self._map.of(name) != shard.place]:
+                shard.drop(channel)
+        for channel in self._wanted:
+            if shard_of_it := self._shard_of(channel):
+                shard_of_it.subscribe(channel)
+
+    def _shard(self, place: Place, tag: str) -> Shard:
+        return Shard(
+            self._address,
+            place,
+            self,
+            probe=probe_channel(tag),
+            probe_seconds=self._probe_seconds,
         )
-        if password := address.get("password"):
-            user = address.get("username") or "default"
-            wire.send([(b"AUTH", user.encode(), password.encode())])
-        return wire
-
-    async def _resubscribe(self, wire: "_Wire") -> None:
-        channels = sorted(self._wanted)
-        for first in range(0, len(channels), _BATCH):
-            batch = channels[first : first + _BATCH]
-            wire.send([(b"SSUBSCRIBE", channel.encode()) for channel in batch])
-            await asyncio.sleep(0)
-
-    def _heard(self, reply: Any) -> None:
-        match reply:
-            case [b"smessage", channel, payload]:
-                self._on_message(channel.decode(), payload)
-            case [b"ssubscribe", channel, _]:
-                self._failures = 0
-                self._on_subscribed(channel.decode())
-            case [b"sunsubscribe", channel, _]:
-                self._left(channel.decode())
-            case hiredis.ReplyError():
-                logger.error("listener was refused: %s", reply)
-                self.reconnect()
-
-    def _left(self, channel: str) -> None:
-        """A goodbye that we did not say is the server's: the channel's slot has moved."""
-        if self._leaving[channel]:
-            self._leaving[channel] -= 1
-        elif channel in self._wanted:
-            logger.warning("the server ended a subscription")
-            self.reconnect()
-
-
-class _Wire(asyncio.Protocol):
-    """Parses what comes in; `closed` is done when the connection is gone."""
-
-    def __init__(self, heard: Callable[[Any], None]) -> None:
-        self._heard = heard
-        self._reader = hiredis.Reader()
-        self._transport: asyncio.Transport | None = None
-        self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass of it
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if not self.closed.done():
-            self.closed.set_result(None)
-
-    def data_received(self, data: bytes) -> None:
-        self._reader.feed(data)
-        while (reply := self._reader.gets()) is not False:
-            self._heard(reply)
-
-    def send(self, commands: Iterable[tuple[Any, ...]]) -> None:
-        if self._transport and not self._transport.is_closing():
-            self._transport.write(b"".join(hiredis.pack_command(command) for command in commands))
-
-    def abort(self) -> None:
-        if self._transport:
-            self._transport.abort()

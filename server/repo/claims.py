@@ -11,8 +11,8 @@ from datetime import datetime
 from typing import Any
 
 from server.models import to_ms
-from server.repo.keys import ended_key, partition_keys, showtime_keys
-from server.repo.redis import Scripts, answer
+from server.repo.keys import PARTITIONS, ended_key, partition_keys, showtime_keys
+from server.repo.redis import Scripts, answer, run_ids
 from server.repo.seat_answers import Claim, ShowtimeNotLoaded, refuse
 
 _REBUILD_LEASE_MS = 10_000
@@ -128,10 +128,11 @@ class ClaimStore:
             seat: (state[2:], state[0] == "b") for seat, state in states.items() if state[0] in "bc"
         }
 
-    async def run_id(self) -> str:
-        """Return the id of the server's run: another one after a restart or a failover."""
-        info = await answer(self._scripts.redis.info("server"))
-        return str(info["run_id"])
+    async def run_ids(self) -> list[str]:
+        """Return, for each partition, the id of its server's run: another one after a restart, a
+        failover, or a move to another server."""
+        keys = [partition_keys(partition)["log_key"] for partition in PARTITIONS]
+        return await run_ids(self._scripts.redis, keys)
 
     async def renew_epoch(self, showtime_id: str) -> None:
         """Let the numbers begin anew, under a new epoch; seats and locks stay as they are."""

@@ -6,14 +6,11 @@ to give the same answer then. Whatever the driver raises becomes StoreUnavailabl
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any, cast
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
 
-from redis.asyncio import BlockingConnectionPool
-from redis.asyncio import Redis as Driver
-from redis.asyncio.retry import Retry
-from redis.backoff import ExponentialBackoff
 from redis.exceptions import (
+    AskError,
     ClusterError,
     NoScriptError,
     OutOfMemoryError,
@@ -25,54 +22,43 @@ from redis.exceptions import (
 
 from server import lua
 from server.errors import StoreUnavailable
-from server.repo.wire import ErrorReply, SharedWire, Wire
+from server.redis_address import read_address
+from server.redis_nodes import InCluster
+from server.repo import redis_server
+from server.repo.redis_cluster import Cluster
+from server.repo.redis_server import TIMEOUT_S, Server
+from server.repo.wire import ErrorReply
 
-__all__ = ["Redis", "Scripts", "answer", "connect", "server_version"]
+__all__ = ["Redis", "Scripts", "answer", "connect", "run_ids", "server_version"]
 
-_CONNECTIONS = 32
-_TIMEOUT_S = 3.0
-_RETRIES = 2
-
-
-class Redis(Driver):
-    """redis-py's client, and beside it the wire that scripts go over."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self.wire = SharedWire(lambda: _open_wire(self.connection_pool.connection_kwargs))
-
-    async def aclose(self, close_connection_pool: bool | None = None) -> None:
-        await self.wire.close()
-        await super().aclose(close_connection_pool)
+Redis: TypeAlias = Server | Cluster
+"""A client of one server, or of the master behind Sentinels, or of a cluster: the same commands."""
 
 
 def connect(url: str) -> Redis:
-    """Return a client for `url` (redis:// or rediss://); connects lazily.
+    """Return a client for `url` (see `server.redis_address`); connects lazily.
 
-    Raises ValueError when the address itself cannot be understood.
+    Raises BadAddress when the address itself cannot be understood.
     """
-    pool = BlockingConnectionPool.from_url(
-        url,
-        max_connections=_CONNECTIONS,
-        timeout=_TIMEOUT_S,
-        decode_responses=True,
-        protocol=2,
-        socket_timeout=None,  # the driver would use wait_for, which can swallow a cancellation
-        socket_connect_timeout=_TIMEOUT_S,
-        retry=Retry(ExponentialBackoff(cap=0.5, base=0.02), _RETRIES),
-    )
-    return cast(Redis, Redis.from_pool(pool))  # and so closes it
+    address = read_address(url)
+    if address.kind == "sentinel":
+        return redis_server.behind_sentinels(address)
+    if address.kind == "cluster":
+        return Cluster(InCluster(address), lambda place: redis_server.at(address, place))
+    return redis_server.at(address, address.places[0])
 
 
-async def _open_wire(address: Mapping[str, Any]) -> Wire:
-    async with asyncio.timeout(_TIMEOUT_S):
-        loop = asyncio.get_running_loop()
-        _, wire = await loop.create_connection(
-            lambda: Wire(_TIMEOUT_S), address["host"], address["port"]
-        )
-        if database := address.get("db"):
-            await wire.call("SELECT", database)
-    return wire
+async def run_ids(redis: Redis, keys: Sequence[str]) -> list[str]:
+    """Return, for each key, the id of the run of the server that has it.
+
+    Another one after a restart, a failover, or when the key has moved.
+    """
+    if isinstance(redis, Cluster):
+        servers = [await answer(redis.server_of(key)) for key in keys]
+    else:
+        servers = [redis] * len(keys)
+    infos = {server: await answer(server.info("server")) for server in dict.fromkeys(servers)}
+    return [str(infos[server]["run_id"]) for server in servers]
 
 
 async def answer(command: Awaitable[Any]) -> Any:
@@ -81,7 +67,7 @@ async def answer(command: Awaitable[Any]) -> Any:
     Other error replies (a wrong type, a script that broke) are bugs and pass through.
     """
     try:
-        async with asyncio.timeout(_TIMEOUT_S):
+        async with asyncio.timeout(TIMEOUT_S):
             return await command
     except ResponseError as error:
         if isinstance(error, _CANNOT_NOW) or str(error).startswith(_NOT_NOW):
@@ -91,7 +77,7 @@ async def answer(command: Awaitable[Any]) -> Any:
         raise StoreUnavailable from error
 
 
-_CANNOT_NOW = (OutOfMemoryError, ReadOnlyError, ClusterError, TryAgainError)
+_CANNOT_NOW = (OutOfMemoryError, ReadOnlyError, ClusterError, TryAgainError, AskError)
 _NOT_NOW = ("BUSY", "NOREPLICAS", "MISCONF", "MASTERDOWN")
 """Replies that mean "not now": those that the driver has classes for lose their first word."""
 
@@ -144,17 +130,22 @@ class Scripts:
         return word, reply
 
     async def _reply(self, script: lua.Script, named: list[str | int]) -> Any:
-        """Send the digest over the shared wire; whatever goes wrong there is the driver's work."""
+        """Send the digest over the wire to the server that has the keys; whatever goes wrong there
+        is the driver's work."""
         digest, count = self._digests[script.name], len(script.keys)
+        wire = self.redis.wire_to(str(named[0]))
         try:
-            reply = await self.redis.wire.call("EVALSHA", digest, count, *named)
+            reply = await wire.call("EVALSHA", digest, count, *named)
         except TimeoutError as error:
+            self.redis.doubt()
             raise StoreUnavailable from error
         except OSError:
             pass
         else:
             if not isinstance(reply, ErrorReply):
                 return reply
+            if str(reply).startswith("READONLY"):
+                await wire.close()  # it is not the master any more
         return await answer(self._call(script, named))
 
     async def _call(self, script: lua.Script, named: list[str | int]) -> Any:

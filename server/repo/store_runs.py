@@ -1,4 +1,4 @@
-"""Collection `store_runs`: the run of Redis whose map was last compared with the bookings."""
+"""Collection `store_runs`: the runs of Redis whose map was last compared with the bookings."""
 
 from server.repo.mongo import Database
 
@@ -7,12 +7,12 @@ class StoreRunRepo:
     def __init__(self, database: Database) -> None:
         self._rows = database["store_runs"]
 
-    async def compared(self) -> str:
-        """Return the id of that run; empty when none ever was."""
+    async def compared(self) -> list[str]:
+        """Return the id of that run for each partition; empty when none ever was."""
         row = await self._rows.find_one({"_id": "redis"})
-        return str(row["run"]) if row else ""
+        return list(row.get("runs", ())) if row else []
 
-    async def remember(self, run: str) -> None:
+    async def remember(self, runs: list[str]) -> None:
         await self._rows.find_one_and_update(
-            {"_id": "redis"}, [{"$set": {"run": {"$literal": run}}}], upsert=True
+            {"_id": "redis"}, [{"$set": {"runs": {"$literal": runs}}}], upsert=True
         )

@@ -37,6 +37,13 @@ class Wire(asyncio.Protocol):
     def is_open(self) -> bool:
         return self._transport is not None and not self._transport.is_closing()
 
+    @property
+    def waiting_seconds(self) -> float:
+        """How long the oldest call has been waiting for its reply."""
+        if not self._owed:
+            return 0.0
+        return self._loop.time() - (self._owed[0][1] - self._patience)
+
     def call(self, *command: str | int) -> asyncio.Future[Any]:
         """Send `command` at the end of this turn; returns what will have its outcome."""
         outcome: asyncio.Future[Any] = self._loop.create_future()
@@ -111,6 +118,11 @@ class SharedWire:
         if wire is None or not wire.is_open:
             wire = await self._opened()
         return await wire.call(*command)
+
+    @property
+    def waiting_seconds(self) -> float:
+        """How long the oldest call has been waiting for its reply."""
+        return self._wire.waiting_seconds if self._wire else 0.0
 
     async def close(self) -> None:
         if self._wire:

@@ -1,0 +1,115 @@
+"""A client of one Redis, or of the master behind Sentinels: redis-py's, and beside it the wire that
+scripts go over."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, cast
+
+from redis.asyncio import BlockingConnectionPool
+from redis.asyncio import Redis as Driver
+from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
+from redis.backoff import ExponentialBackoff
+from redis.exceptions import RedisError
+
+from server.redis_address import Place, RedisAddress
+from server.redis_nodes import NobodyAnswers, sentinel_of
+from server.repo.wire import ErrorReply, SharedWire, Wire
+
+TIMEOUT_S = 3.0
+_CONNECTIONS = 32
+_RETRIES = 2
+
+
+class Server(Driver):
+    """Connects lazily. `wire` is set by whoever makes it."""
+
+    wire: SharedWire
+
+    def wire_to(self, key: str) -> SharedWire:
+        """Return what scripts on `key` go over."""
+        return self.wire
+
+    def doubt(self) -> None:
+        """A wire did not answer: it is opened anew, and the address asked for again."""
+
+    async def aclose(self, close_connection_pool: bool | None = None) -> None:
+        await self.wire.close()
+        await super().aclose(close_connection_pool)
+
+
+def at(address: RedisAddress, place: Place) -> Server:
+    """Return a client of one of the servers of `address`."""
+    host, port = place
+
+    async def there() -> Place:
+        return place
+
+    return _over(BlockingConnectionPool(**_options(address), host=host, port=port), address, there)
+
+
+def behind_sentinels(address: RedisAddress) -> Server:
+    """Return a client of whatever server the Sentinels name as the master."""
+    options = _options(address)
+    if options.pop("connection_class", None):
+        options["ssl"] = True
+    pool: Any = _SentinelPool(  # type: ignore[no-untyped-call]
+        address.master, sentinel_of(address), is_master=True, **options
+    )
+
+    async def there() -> Place:
+        try:
+            host, port = await pool.get_master_address()
+        except RedisError as error:
+            raise NobodyAnswers("no Sentinel names a master") from error
+        return str(host), int(port)
+
+    return _over(pool, address, there)
+
+
+def _over(pool: Any, address: RedisAddress, there: Callable[[], Awaitable[Place]]) -> Server:
+    client = cast(Server, Server.from_pool(pool))  # and so closes it
+    client.wire = SharedWire(lambda: _open_wire(address, there))
+    return client
+
+
+def _options(address: RedisAddress) -> dict[str, Any]:
+    return {
+        "max_connections": _CONNECTIONS,
+        "timeout": TIMEOUT_S,
+        "socket_timeout": None,  # the driver would use wait_for, which can swallow a cancellation
+        "socket_connect_timeout": TIMEOUT_S,
+        "retry": Retry(ExponentialBackoff(cap=0.5, base=0.02), _RETRIES),
+        **address.options,
+        "decode_responses": True,
+        "protocol": 2,
+    }
+
+
+class _SentinelPool(SentinelConnectionPool, BlockingConnectionPool):
+    """Waits for a free connection as the other pools do, and closes the Sentinels' too."""
+
+    sentinel_manager: Sentinel
+
+    async def aclose(self) -> None:
+        await super().aclose()
+        await self.sentinel_manager.aclose()
+
+
+async def _open_wire(address: RedisAddress, there: Callable[[], Awaitable[Place]]) -> Wire:
+    """Raises OSError, which includes TimeoutError."""
+    async with asyncio.timeout(TIMEOUT_S):
+        host, port = await there()
+        loop = asyncio.get_running_loop()
+        _, wire = await loop.create_connection(lambda: Wire(TIMEOUT_S), host, port, ssl=address.tls)
+        options = address.options
+        greetings: list[tuple[str | int, ...]] = []
+        if password := options.get("password"):
+            greetings.append(("AUTH", options.get("username") or "default", password))
+        if database := options.get("db"):
+            greetings.append(("SELECT", database))
+        for greeting in greetings:
+            if isinstance(refused := await wire.call(*greeting), ErrorReply):
+                wire.abort()
+                raise ConnectionRefusedError(str(refused))
+    return wire

@@ -1,0 +1,277 @@
+"""What `connect` returns for a cluster and for Sentinels: the same commands, and what becomes of
+the calls of one server is nobody else's business."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from redis.asyncio import Redis as OneRedis
+from redis.exceptions import AskError, MovedError, NoScriptError
+
+from server.child_server import ChildServer
+from server.errors import StoreUnavailable
+from server.realtime.listener import Listener
+from server.redis_nodes import slot_of
+from server.repo.keys import PARTITIONS, TAGS, partition_keys
+from server.repo.rate_limits import Bucket, TokenBuckets
+from server.repo.redis import Redis, Scripts, answer, connect, run_ids, server_version
+from server.repo.redis_cluster import Cluster as ClusterClient
+from tests import redis_clusters
+from tests.fallible_stores import client_of, gone
+from tests.redis_clusters import Cluster, ask, cluster, sentinels
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+KEYS = [f"rowlock:{{{tag}}}:test" for tag in TAGS]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def nodes(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Cluster]:
+    async with cluster(tmp_path_factory.mktemp("cluster")) as made:
+        yield made
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def client(nodes: Cluster) -> AsyncIterator[ClusterClient]:
+    await nodes.settle()
+    async with connected(nodes.url) as found:
+        assert isinstance(found, ClusterClient)
+        for key in KEYS:
+            await found.delete(key)
+        yield found
+
+
+@asynccontextmanager
+async def connected(url: str) -> AsyncIterator[Redis]:
+    client = connect(url)
+    try:
+        yield client
+    finally:
+        await client.aclose()
+
+
+@contextmanager
+def frozen(node: ChildServer) -> Iterator[None]:
+    pid = int(node.pid_file.read_text())
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+async def count(client: Redis, keys: list[str]) -> list[Any]:
+    pipeline = client.pipeline(transaction=False)
+    for key in keys:
+        pipeline.incr(key)
+    return await pipeline.execute(raise_on_error=False)
+
+
+async def run_script(scripts: Scripts, partition: int) -> str:
+    """Run a script on a key of that partition."""
+    queue = {"queue_key": partition_keys(partition)["deadlines_key"]}
+    word, _ = await scripts.run("read_due", queue, limit=1)
+    return word
+
+
+async def run_everywhere(scripts: Scripts) -> list[Any]:
+    calls = [run_script(scripts, partition) for partition in PARTITIONS]
+    return await asyncio.gather(*calls, return_exceptions=True)
+
+
+def is_at(client: ClusterClient, partition: int, node: ChildServer) -> bool:
+    return client._map.of(partition_keys(partition)["log_key"]) == ("127.0.0.1", node.port)
+
+
+async def test_a_pipeline_reaches_the_keys_of_all_nodes(client: ClusterClient) -> None:
+    assert await count(client, KEYS) == [1] * 16
+    assert await count(client, [*KEYS, *reversed(KEYS)]) == [2] * 16 + [3] * 16
+
+
+async def test_what_rowlock_asks_of_redis_works(client: ClusterClient) -> None:
+    assert await client.ping()
+    assert await server_version(client) >= (7, 2)
+    ids = await run_ids(client, [partition_keys(n)["log_key"] for n in PARTITIONS])
+    assert len(set(ids)) == 3
+    both = client.pipeline(transaction=True)
+    both.hset(KEYS[0] + ":hash", "field", "value")
+    both.hgetall(KEYS[0] + ":hash")
+    assert await both.execute() in ([1, {"field": "value"}], [0, {"field": "value"}])
+
+
+async def test_limits_are_taken_in_one_slot(client: ClusterClient) -> None:
+    buckets = TokenBuckets(Scripts(client))
+    both = [Bucket("user:ann", 2, 60_000), Bucket("address:here", 5, 60_000)]
+    for name in ("user:ann", "address:here"):
+        await buckets.refill(name)
+    for left in (1, 0):
+        wait, levels = await buckets.take(both)
+        assert (wait, levels[0].left) == (0, left)
+    wait, levels = await buckets.take(both)
+    assert wait > 0
+    assert [level.left for level in levels] == [0, 3]
+
+
+async def test_a_forgotten_script_is_told_per_call(client: ClusterClient, nodes: Cluster) -> None:
+    script = "#!lua\nreturn redis.call('INCR', KEYS[1])"
+    known = nodes.masters[0]
+    digest = await ask(known, "SCRIPT", "LOAD", script)
+    pipeline = client.pipeline(transaction=False)
+    for key in KEYS:
+        pipeline.evalsha(digest, 1, key)
+    answers = await pipeline.execute(raise_on_error=False)
+    for key, told in zip(KEYS, answers, strict=True):
+        if client._map.of(key) == ("127.0.0.1", known.port):
+            assert told == 1
+        else:
+            assert isinstance(told, NoScriptError)
+    assert 1 in answers
+
+
+async def test_a_slot_that_moves_costs_no_call(client: ClusterClient, nodes: Cluster) -> None:
+    """Calls go on while a slot moves, key by key and at once; each is counted once."""
+    slot, moving, calls = slot_of(KEYS[0]), True, 0
+
+    async def go_on() -> None:
+        nonlocal calls
+        while moving:
+            calls += 1
+            assert await count(client, KEYS) == [calls] * 16
+
+    going = asyncio.create_task(go_on())
+    for number in (0, 1, 2):
+        to = nodes.masters[number]
+        if await nodes.owner(slot) is not to:
+            await nodes.migrate(slot, to, pause=0.1)
+    moving = False
+    await going
+    assert calls > 10
+    assert client._map.of(KEYS[0]) == ("127.0.0.1", (await nodes.owner(slot)).port)
+
+
+async def test_a_key_that_has_gone_before_its_slot_is_asked_for_where_it_is(
+    client: ClusterClient, nodes: Cluster
+) -> None:
+    key, slot = KEYS[3], slot_of(KEYS[3])
+    assert await client.get(key) is None
+    source = await nodes.owner(slot)
+    to = next(node for node in nodes.masters if node is not source)
+    await ask(to, "CLUSTER", "SETSLOT", slot, "IMPORTING", source.id)
+    await ask(source, "CLUSTER", "SETSLOT", slot, "MIGRATING", to.id)
+    try:
+        async with asyncio.timeout(1):
+            assert await count(client, [key, key, KEYS[0]]) == [1, 2, 1]
+        async with client_of(source) as one:
+            with pytest.raises(AskError):
+                await one.get(key)
+        assert client._map.of(key) == ("127.0.0.1", source.port)  # the slot is not there yet
+    finally:
+        await nodes.migrate(slot, to)
+
+
+async def test_a_call_is_told_where_to_go_by_one_who_knows_better(
+    client: ClusterClient, nodes: Cluster
+) -> None:
+    """The map is wrong for every key: MOVED leads each call to its server."""
+    assert await count(client, KEYS) == [1] * 16
+    wrong = ("127.0.0.1", nodes.masters[0].port)
+    for key in KEYS:
+        client._map.moved(slot_of(key), wrong)
+    assert await count(client, KEYS) == [2] * 16
+    async with client_of(nodes.masters[0]) as one:
+        with pytest.raises(MovedError):
+            await one.mget(*KEYS[-1:])
+
+
+async def test_a_frozen_node_holds_back_its_own_calls_alone(
+    client: ClusterClient, nodes: Cluster
+) -> None:
+    """Scripts of one turn: two servers answer while the third says nothing."""
+    stuck, scripts = nodes.masters[1], Scripts(client)
+    assert set(await run_everywhere(scripts)) == {"ok"}
+    with frozen(stuck):
+        calls = {n: asyncio.create_task(run_script(scripts, n)) for n in PARTITIONS}
+        held = {n: call for n, call in calls.items() if is_at(client, n, stuck)}
+        async with asyncio.timeout(1):
+            free = calls.keys() - held.keys()
+            assert {await calls[n] for n in free} == {"ok"}
+        for call in held.values():
+            with pytest.raises(StoreUnavailable):
+                await call
+    assert 0 < len(held) < 16
+    assert set(await run_everywhere(scripts)) == {"ok"}
+
+
+async def test_a_password_opens_pool_wire_and_listener(nodes: Cluster) -> None:
+    """The password of the address is used for every kind of connection."""
+    heard, there = list[bytes](), asyncio.Event()
+    for node in nodes.masters:
+        await ask(node, "CONFIG", "SET", "requirepass", "s@fe")
+    url = nodes.url.replace("://", "://:s%40fe@")
+    listener = Listener(url, lambda _, payload: heard.append(payload), lambda _: there.set())
+    try:
+        async with connected(url) as client:
+            assert isinstance(client, ClusterClient)
+            assert await client.ping()
+            assert set(await run_everywhere(Scripts(client))) == {"ok"}  # the wires are known now
+            assert set(await run_everywhere(Scripts(client))) == {"ok"}
+            assert {await client.wire_to(key).call("PING") for key in KEYS} == {"PONG"}
+            listener.start()
+            listener.subscribe(KEYS[0])
+            async with asyncio.timeout(5):
+                await there.wait()
+                await (await client.server_of(KEYS[0])).execute_command("SPUBLISH", KEYS[0], "hi")
+                while not heard:
+                    await asyncio.sleep(0.01)
+            assert heard == [b"hi"]
+        async with connected(nodes.url) as stranger:
+            with pytest.raises(StoreUnavailable):
+                await answer(stranger.ping())
+    finally:
+        await listener.stop()
+        for node in nodes.masters:
+            one = OneRedis.from_url(node.url, password="s@fe", protocol=2)
+            await one.config_set("requirepass", "")
+            await one.aclose()
+
+
+async def test_a_dead_node_fails_its_own_calls_alone(tmp_path: Path) -> None:
+    """No replica stands in: its calls end as unavailable, the others of the pipeline are made."""
+    async with cluster(tmp_path) as nodes, connected(nodes.url) as client:
+        assert isinstance(client, ClusterClient)
+        assert await count(client, KEYS) == [1] * 16
+        dead = nodes.masters[2]
+        nodes.kill(dead)
+        await gone(dead)
+        lost = {key for key in KEYS if client._map.of(key) == ("127.0.0.1", dead.port)}
+        answers = await answer(count(client, KEYS))
+        for key, told in zip(KEYS, answers, strict=True):
+            assert isinstance(told, Exception) if key in lost else told == 2
+        told = dict(zip(PARTITIONS, await run_everywhere(Scripts(client)), strict=True))
+        for n, word in told.items():
+            assert isinstance(word, StoreUnavailable) if is_at(client, n, dead) else word == "ok"
+        with pytest.raises(StoreUnavailable):
+            await answer(client.ping())
+
+
+async def test_behind_sentinels_the_master_of_the_day_answers(tmp_path: Path) -> None:
+    async with sentinels(tmp_path) as watched, connected(watched.url) as client:
+        assert await count(client, KEYS) == [1] * 16
+        assert await client.ping()
+        scripts = Scripts(client)
+        assert set(await run_everywhere(scripts)) == {"ok"}
+        before = await run_ids(client, KEYS)
+        old = await watched.master()
+        await client.wait(1, 1000)
+        redis_clusters.kill(old)
+        new = await watched.failed_over(old)
+        assert await count(client, KEYS) == [2] * 16
+        assert await run_ids(client, KEYS) != before
+        assert set(await run_everywhere(scripts)) == {"ok"}
+        assert (await ask(new, "GET", KEYS[0])) == "2"
