@@ -399,7 +399,7 @@ class TestRefusals:
     @pytest.fixture
     def on_loopback(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Whatever HOST says, no test is to be reached from elsewhere."""
-        monkeypatch.setattr(cli, "bind", lambda _, port: bind("127.0.0.1", port))
+        monkeypatch.setattr(cli, "bind", lambda _, port, **how: bind("127.0.0.1", port, **how))
 
     @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.1.2.3", "rowlock.test"])
     def test_no_server_lets_the_network_sign_in_as_whoever_it_likes(
