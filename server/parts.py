@@ -105,9 +105,11 @@ class Parts:
 
 def build_parts(settings: Settings) -> Parts:
     """Connect the stores (lazily) and compose the services on top of them."""
-    client, database = redis.connect(settings.redis_url), mongo.connect(settings.mongo_uri)
-    build, outbox = build_now(), Outbox(database)
+    build = build_now()
     metrics = Metrics(build)
+    client = redis.connect(settings.redis_url, metrics.scripts.sent)
+    database = mongo.connect(settings.mongo_uri)
+    outbox = Outbox(database)
     scripts = redis.Scripts(client, metrics.scripts.ended)
     store = SeatStore(
         client,

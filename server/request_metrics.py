@@ -50,7 +50,17 @@ class ScriptMetrics:
             ["script", "outcome"],
             registry=registry,
         )
+        self._together = Histogram(
+            "rowlock_script_calls_together",
+            "Writes to Redis, by how many calls of scripts went out in each.",
+            buckets=(1, 2, 4, 8, 16, 32, 64, 128),
+            registry=registry,
+        )
         self._found: dict[tuple[str, str], Callable[[], None]] = {}
+
+    def sent(self, calls: int) -> None:
+        """Count one write."""
+        self._together.observe(calls)
 
     def ended(self, script: str, outcome: str) -> None:
         count = self._found.get((script, outcome))

@@ -11,6 +11,8 @@ from prometheus_client.parser import text_string_to_metric_families as parsed
 
 from server.build_info import Build, build_now
 from server.metrics import Metrics
+from server.repo.keys import showtime_keys
+from server.repo.redis import Scripts, connect
 from tests.running import IN_MODULE_LOOP, booked, eventually, lock, pay, running, served
 from tests.toxic_proxy import ToxicProxy
 
@@ -38,6 +40,25 @@ async def told(server):
 async def risen(server, before, name, **labels):
     key = (name, *sorted(labels.items()))
     return (await told(server)).get(key, 0) - before.get(key, 0)
+
+
+async def test_calls_that_went_out_together_are_counted_as_one_write(server):
+    metrics = Metrics()
+    redis = connect(server.stored.redis_url, metrics.scripts.sent)
+    scripts, keys = Scripts(redis), showtime_keys("sho_none")
+    await scripts.run("read_lock", keys, user="ann")
+    await asyncio.gather(*(scripts.run("read_lock", keys, user=f"u{n}") for n in range(20)))
+    await redis.aclose()
+    found = samples(metrics.text().decode())
+    assert found["rowlock_script_calls_together_sum",] == 21
+    assert found["rowlock_script_calls_together_count",] == 2
+    assert found["rowlock_script_calls_together_bucket", ("le", "1.0")] == 1
+
+
+async def test_writes_to_redis_are_counted_by_the_server(server):
+    showtime, before = await server.showtime(), await told(server)
+    await lock(server.bob, showtime, "A1")
+    assert await risen(server, before, "rowlock_script_calls_together_count") >= 1
 
 
 async def test_how_locks_end_is_counted(server):

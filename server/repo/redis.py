@@ -26,7 +26,7 @@ from server.redis_address import read_address
 from server.redis_nodes import InCluster
 from server.repo import redis_server
 from server.repo.redis_cluster import Cluster
-from server.repo.redis_server import TIMEOUT_S, Server
+from server.repo.redis_server import TIMEOUT_S, Sent, Server
 from server.repo.wire import ErrorReply
 
 __all__ = ["Redis", "Scripts", "answer", "connect", "run_ids", "server_version"]
@@ -35,17 +35,18 @@ Redis: TypeAlias = Server | Cluster
 """A client of one server, or of the master behind Sentinels, or of a cluster: the same commands."""
 
 
-def connect(url: str) -> Redis:
+def connect(url: str, sent: Sent = lambda calls: None) -> Redis:
     """Return a client for `url` (see `server.redis_address`); connects lazily.
 
-    Raises BadAddress when the address itself cannot be understood.
+    `sent` hears of each write how many calls of scripts went out in it. Raises BadAddress when the
+    address itself cannot be understood.
     """
     address = read_address(url)
     if address.kind == "sentinel":
-        return redis_server.behind_sentinels(address)
+        return redis_server.behind_sentinels(address, sent)
     if address.kind == "cluster":
-        return Cluster(InCluster(address), lambda place: redis_server.at(address, place))
-    return redis_server.at(address, address.places[0])
+        return Cluster(InCluster(address), lambda place: redis_server.at(address, place, sent))
+    return redis_server.at(address, address.places[0], sent)
 
 
 async def run_ids(redis: Redis, keys: Sequence[str]) -> list[str]:

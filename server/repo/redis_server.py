@@ -38,17 +38,22 @@ class Server(Driver):
         await super().aclose(close_connection_pool)
 
 
-def at(address: RedisAddress, place: Place) -> Server:
+Sent = Callable[[int], None]
+"""Hears how many calls of scripts went out together."""
+
+
+def at(address: RedisAddress, place: Place, sent: Sent) -> Server:
     """Return a client of one of the servers of `address`."""
     host, port = place
 
     async def there() -> Place:
         return place
 
-    return _over(BlockingConnectionPool(**_options(address), host=host, port=port), address, there)
+    pool = BlockingConnectionPool(**_options(address), host=host, port=port)
+    return _over(pool, lambda: _open_wire(address, there, sent))
 
 
-def behind_sentinels(address: RedisAddress) -> Server:
+def behind_sentinels(address: RedisAddress, sent: Sent) -> Server:
     """Return a client of whatever server the Sentinels name as the master."""
     options = _options(address)
     if options.pop("connection_class", None):
@@ -64,12 +69,12 @@ def behind_sentinels(address: RedisAddress) -> Server:
             raise NobodyAnswers("no Sentinel names a master") from error
         return str(host), int(port)
 
-    return _over(pool, address, there)
+    return _over(pool, lambda: _open_wire(address, there, sent))
 
 
-def _over(pool: Any, address: RedisAddress, there: Callable[[], Awaitable[Place]]) -> Server:
+def _over(pool: Any, open_wire: Callable[[], Awaitable[Wire]]) -> Server:
     client = cast(Server, Server.from_pool(pool))  # and so closes it
-    client.wire = SharedWire(lambda: _open_wire(address, there))
+    client.wire = SharedWire(open_wire)
     return client
 
 
@@ -96,12 +101,16 @@ class _SentinelPool(SentinelConnectionPool, BlockingConnectionPool):
         await self.sentinel_manager.aclose()
 
 
-async def _open_wire(address: RedisAddress, there: Callable[[], Awaitable[Place]]) -> Wire:
+async def _open_wire(
+    address: RedisAddress, there: Callable[[], Awaitable[Place]], sent: Sent
+) -> Wire:
     """Raises OSError, which includes TimeoutError."""
     async with asyncio.timeout(TIMEOUT_S):
         host, port = await there()
         loop = asyncio.get_running_loop()
-        _, wire = await loop.create_connection(lambda: Wire(TIMEOUT_S), host, port, ssl=address.tls)
+        _, wire = await loop.create_connection(
+            lambda: Wire(TIMEOUT_S, sent), host, port, ssl=address.tls
+        )
         options = address.options
         greetings: list[tuple[str | int, ...]] = []
         if password := options.get("password"):

@@ -21,9 +21,13 @@ class Wire(asyncio.Protocol):
     """A call gets its reply; ConnectionError when the connection is lost before that, TimeoutError
     when it did not come in time. In both cases Redis may have done what was asked."""
 
-    def __init__(self, patience_seconds: float) -> None:
-        """A connection that owes a reply for longer than that is given up."""
+    def __init__(
+        self, patience_seconds: float, sent: Callable[[int], None] = lambda calls: None
+    ) -> None:
+        """A connection that owes a reply for longer than that is given up. `sent` hears how many
+        calls went out together."""
         self._patience = patience_seconds
+        self._sent = sent
         self._loop = asyncio.get_running_loop()
         self._reader = hiredis.Reader(encoding="utf-8")
         self._transport: asyncio.Transport | None = None
@@ -64,6 +68,7 @@ class Wire(asyncio.Protocol):
         unsent, self._unsent = self._unsent, []
         if self._transport and self.is_open:
             self._transport.write(b"".join(unsent))
+            self._sent(len(unsent))
         else:
             self._fail()
 
