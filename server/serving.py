@@ -3,10 +3,11 @@
 import asyncio
 import logging
 import random
+import resource
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from errno import EADDRINUSE
 from typing import TypeGuard
 
@@ -84,6 +85,7 @@ async def serve(app: ASGIApp, listener: socket.socket, ready: Callable[[], None]
     `ready` is called once requests are answered. Raises ServingError when the application does not
     start. A second cancellation ends the wait for open requests.
     """
+    _open_as_much_as_may_be()
     config = uvicorn.Config(
         app,
         http="httptools",
@@ -110,6 +112,13 @@ async def serve(app: ASGIApp, listener: socket.socket, ready: Callable[[], None]
         server.should_exit = True
         await serving
         raise
+
+
+def _open_as_much_as_may_be() -> None:
+    """Each connection is an open file, and a shell often allows 1,024 where more may be had."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):  # macOS promises more than it grants
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 class _Server(uvicorn.Server):

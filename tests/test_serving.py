@@ -1,6 +1,7 @@
 """One server process: when it is ready, what it lets through, how it ends."""
 
 import asyncio
+import resource
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -144,3 +145,13 @@ def test_a_port_is_had_by_one_only() -> None:
 def test_an_ipv6_address_is_a_host_too() -> None:
     with bind("::1", 0) as listener:
         assert listener.getsockname()[0] == "::1"
+
+
+async def test_a_server_may_open_as_many_sockets_as_the_system_allows(serving: Serving) -> None:
+    allowed = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(512, allowed[1]), allowed[1]))
+    try:
+        await serving(Starlette())
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (allowed[1], allowed[1])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, allowed)
