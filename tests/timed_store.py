@@ -111,6 +111,7 @@ class NamedScripts(Scripts):
         self.redis = redis
         self._wire = wire
         self._new_id = new_id
+        self._ended = lambda script, word: None
         self.words: Counter[tuple[str, str]] = Counter()
         self._scripts = {name: lua.load(name, folder) for name in lua.names(folder)}
         self._digests = {
@@ -135,7 +136,7 @@ class NamedScripts(Scripts):
         self.words[name, word] += 1
         return word, reply
 
-    async def _call(self, script: lua.Script, named: list[str | int]) -> Any:
+    async def _reply(self, script: lua.Script, named: list[str | int]) -> Any:
         return self._wire.call("EVALSHA", self._digests[script.name], len(script.keys), *named)
 
 
