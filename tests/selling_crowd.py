@@ -3,7 +3,7 @@ buy all the time. After a fault every watcher has to stand where Redis stands.""
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +21,8 @@ from tests.processes import RowlockProcess, servers
 from tests.sale import hall, plan
 from tests.stored import Stored
 from tests.watcher import Watcher
+
+HEAL_SECONDS = 2.0
 
 LOCK_SECONDS = 3
 LAYOUT = hall(60)
@@ -40,6 +42,20 @@ class Crowd:
     ledgers: dict[str, Ledger]
     people: list[Customer] = field(default_factory=list)
     _over: bool = False
+
+    async def survive(self, name: str, fault: Awaitable[None]) -> str:
+        """Let a fault pass; fails unless every watcher is up to date in time after its end.
+
+        Returns a line that tells of it.
+        """
+        before, began = self.changes, monotonic()
+        await fault
+        lasted, during = monotonic() - began, self.changes - before
+        healed = await self.caught_up(HEAL_SECONDS)
+        return (
+            f"{name}: lasted {lasted:.1f} s, {during} acts, "
+            f"every watcher up to date {healed * 1000:.0f} ms after its end"
+        )
 
     async def caught_up(self, seconds: float) -> float:
         """Change something in each showtime; return how long it takes until all watchers see it.

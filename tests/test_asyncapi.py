@@ -14,6 +14,7 @@ from server.api.asyncapi import document
 from server.api.descriptions.live import CHANNELS
 from server.events import STATE_AFTER
 from server.realtime import frames
+from tests.json_references import references
 from tests.npm_packages import installed
 from tests.running import IN_MODULE_LOOP, book, eventually, lock, pay, served
 
@@ -131,14 +132,3 @@ async def test_it_is_served_to_everybody(server, told):
     assert told["servers"]["here"] == {"host": "rowlock.test", "protocol": "wss"}
     known = {"If-None-Match": answer.headers["etag"]}
     assert (await server.visitor.get("/asyncapi.json", headers=known)).status_code == 304
-
-
-def references(value):
-    if isinstance(value, dict):
-        if isinstance(value.get("$ref"), str):
-            yield value["$ref"]
-        for below in value.values():
-            yield from references(below)
-    elif isinstance(value, list):
-        for below in value:
-            yield from references(below)

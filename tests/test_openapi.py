@@ -16,6 +16,7 @@ from server.api.openapi import document
 from server.app import build
 from server.auth.guards import roles_of
 from tests.auth_flow import settings_for
+from tests.json_references import references
 from tests.running import IN_MODULE_LOOP, book, lock, served
 
 pytestmark = IN_MODULE_LOOP
@@ -107,17 +108,6 @@ async def test_the_examples_of_bodies_are_good_ones():
         if operation.body:
             text = json.dumps(operation.example)
             assert TypeAdapter(operation.body).validate_json(text), operation.name
-
-
-def references(value):
-    if isinstance(value, dict):
-        if isinstance(value.get("$ref"), str):
-            yield value["$ref"]
-        for below in value.values():
-            yield from references(below)
-    elif isinstance(value, list):
-        for below in value:
-            yield from references(below)
 
 
 def schema_named(told, name):
