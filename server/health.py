@@ -1,6 +1,7 @@
 """How Rowlock is: what it depends on, what it was built from, what waits for it to be done."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -10,6 +11,8 @@ from typing import TypeVar
 from server.build_info import Build
 from server.models import to_ms
 from server.repo.backlogs import Backlog, Backlogs
+
+logger = logging.getLogger("rowlock.health")
 
 PATIENCE_SECONDS = 1.0
 """So long a dependency may take; after that it counts as away."""
@@ -86,5 +89,6 @@ async def _in_time(ask: Callable[[], Awaitable[T]]) -> T | None:
     try:
         async with asyncio.timeout(PATIENCE_SECONDS):
             return await ask()
-    except Exception:
+    except Exception as error:
+        logger.warning("not answered: %r", error)
         return None

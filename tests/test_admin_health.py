@@ -121,3 +121,19 @@ async def test_without_mongodb_administrators_are_told_so_and_nobody_else(valkey
         assert body["lag"]["reconciler"] == {"waiting": None, "oldest_ms": None}
         problem(await server.bob.get("/api/admin/health"), 403, "forbidden")
         await mongod.start()
+
+
+async def test_whatever_waits_longest_in_the_outbox_tells_its_age(server):
+    """One act by itself, what seat scripts have logged, and rows as they were stored once."""
+    database, now = server.stored.database, datetime.now(UTC)
+    ago = now - timedelta(hours=1)
+    await lock(server.bob, await server.showtime(), "A1")
+    logged = await database["audit_outbox"].find_one({"logged": {"$exists": True}})
+    fields = dict(zip(logged["logged"][0][::2], logged["logged"][0][1::2], strict=True))
+    fields["at"] = round(ago.timestamp() * 1000)
+    flat = [part for pair in fields.items() for part in pair]
+    for oldest in ({"logged": [flat]}, {"rows": [{"at": ago}]}, {"at": ago}):
+        await database["audit_outbox"].insert_one({"_id": "out_0", **oldest})
+        lag = (await told(server))["lag"]["audit_relay"]
+        assert 3_600_000 <= lag["oldest_ms"] < 3_700_000, oldest
+        await database["audit_outbox"].delete_one({"_id": "out_0"})

@@ -10,6 +10,7 @@ from datetime import datetime
 from server.models import from_ms
 from server.repo.keys import PARTITIONS, partition_keys
 from server.repo.mongo import Collection, Database, Document
+from server.repo.outbox import Outbox
 from server.repo.redis import Redis, answer
 
 
@@ -28,28 +29,27 @@ class Backlog:
 class Backlogs:
     def __init__(self, redis: Redis, database: Database) -> None:
         self._redis = redis
-        self._outbox = database["audit_outbox"]
+        self._outbox = Outbox(database)
         self._bookings = database["bookings"]
         self._notifications = database["notifications"]
 
     async def of_audit_relay(self) -> Backlog:
         """What the audit log does not have yet: acts, timelines of bookings, seat events."""
-        acts = await _waiting(self._outbox, {}, order="_id", field="at")
-        bookings = await _waiting(self._bookings, {"audit_due": True}, order="updated_at")
-        return acts + bookings + await self._events()
+        bookings = await _waiting(self._bookings, {"audit_due": True}, "updated_at")
+        return await self._acts() + bookings + await self._events()
 
     async def of_notices(self) -> Backlog:
         """What people are to be told and no mail was sent for."""
-        bookings = await _waiting(self._bookings, {"notices": {"$gt": ""}}, order="created_at")
-        mails = await _waiting(self._notifications, {"status": "due"}, order="created_at")
+        bookings = await _waiting(self._bookings, {"notices": {"$gt": ""}}, "created_at")
+        mails = await _waiting(self._notifications, {"status": "due"}, "created_at")
         return bookings + mails
 
     async def of_reconciler(self) -> Backlog:
         """Bookings past their deadline: the time to pay is over, or the provider's to answer."""
         pending = {"status": "pending", "$expr": {"$lte": ["$expires_at", "$$NOW"]}}
         paying = {"status": "paying", "$expr": {"$lte": ["$pay_by", "$$NOW"]}}
-        unpaid = await _waiting(self._bookings, pending, order="expires_at")
-        return unpaid + await _waiting(self._bookings, paying, order="pay_by")
+        unpaid = await _waiting(self._bookings, pending, "expires_at")
+        return unpaid + await _waiting(self._bookings, paying, "pay_by")
 
     async def of_lock_sweeper(self) -> Backlog:
         """Locks past their deadline."""
@@ -61,6 +61,11 @@ class Backlogs:
         rows = await answer(pipeline.execute())
         oldest = [first[0][1] for first in rows[1::2] if first]
         return Backlog(sum(rows[::2]), from_ms(int(min(oldest))) if oldest else None)
+
+    async def _acts(self) -> Backlog:
+        oldest = await self._outbox.oldest(1)
+        waiting = await self._outbox.count() if oldest else 0
+        return Backlog(waiting, oldest[0].rows[0]["at"] if oldest else None)
 
     async def _events(self) -> Backlog:
         """An entry's position begins with its time, in ms."""
@@ -74,11 +79,8 @@ class Backlogs:
         return Backlog(sum(rows[::2]), from_ms(min(oldest)) if oldest else None)
 
 
-async def _waiting(rows: Collection, where: Document, *, order: str, field: str = "") -> Backlog:
-    """Count what fits; the time in `field`, or in what they are in order by, of the first."""
+async def _waiting(rows: Collection, where: Document, since: str) -> Backlog:
+    """Count what fits; `since` is the field with the time."""
     waiting = await rows.count_documents(where)
-    first = await rows.find_one(where, sort=[(order, 1)]) if waiting else None
-    if not first:
-        return Backlog(0, None)
-    entry = first.get("rows", [first])[0]  # of the outbox, where one write may bring several
-    return Backlog(waiting, entry[field or order])
+    first = await rows.find_one(where, sort=[(since, 1)]) if waiting else None
+    return Backlog(waiting, first[since]) if first else Backlog(0, None)

@@ -61,14 +61,18 @@ class Outbox:
         documents = await self._rows.find().sort("_id", 1).to_list(limit)
         return [Waiting(each["_id"], _rows_in(each)) for each in documents]
 
+    async def count(self) -> int:
+        return await self._rows.count_documents({})
+
     async def remove(self, ids: list[str]) -> None:
         await self._rows.delete_many({"_id": {"$in": ids}})
 
 
 def _rows_in(document: Document) -> list[Document]:
-    if "logged" not in document:
-        return [document]
-    return [read_logged(each).as_row() for each in document["logged"]]
+    if "logged" in document:
+        return [read_logged(each).as_row() for each in document["logged"]]
+    rows: list[Document] = document.get("rows", [document])  # `rows`: as they were stored once
+    return rows
 
 
 def _row_of(record: AuditRecord, record_id: str) -> Document:
