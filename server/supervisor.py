@@ -39,16 +39,25 @@ class Supervisor:
                 group.create_task(self._keep(command))
 
     async def _keep(self, command: Sequence[str]) -> None:
+        """Start it again whenever it has ended, or could not be started: there may be no memory, or
+        no process left to be had, for a while."""
         while True:
-            process = await self._start(command)
             try:
-                code = await process.wait()
-            except asyncio.CancelledError:
-                await _end(process)
-                raise
-            logger.error("%s (%d) has ended with %d", command[0], process.pid, code)
-            self._ended(process.pid)
+                await self._run(command)
+            except OSError:
+                logger.exception("%s could not be started", command[0])
             await asyncio.sleep(_AGAIN_SECONDS)
+
+    async def _run(self, command: Sequence[str]) -> None:
+        """Return when it has ended by itself."""
+        process = await self._start(command)
+        try:
+            code = await process.wait()
+        except asyncio.CancelledError:
+            await _end(process)
+            raise
+        logger.error("%s (%d) has ended with %d", command[0], process.pid, code)
+        self._ended(process.pid)
 
     async def _start(self, command: Sequence[str]) -> Process:
         return await asyncio.create_subprocess_exec(

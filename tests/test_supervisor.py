@@ -17,7 +17,9 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 from websockets.protocol import State
 
+from server import supervisor
 from server.repo import mongo
+from server.supervisor import Supervisor
 from tests.processes import REPOSITORY, SECRET, token_for, until
 from tests.sale import hall, plan
 
@@ -217,3 +219,26 @@ def rowlock(
         text=True,
         timeout=60,
     )
+
+
+async def test_a_process_that_cannot_be_started_is_tried_again_and_ends_no_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """There may be no memory for it just now."""
+    monkeypatch.setattr(supervisor, "_AGAIN_SECONDS", 0.01)
+    tries = 0
+
+    async def no_memory(*command: object, **options: object) -> None:
+        nonlocal tries
+        tries += 1
+        raise OSError(12, "Cannot allocate memory")
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", no_memory)
+    running = asyncio.create_task(Supervisor([["serve"], ["worker"]], {}, lambda pid: None).run())
+    async with asyncio.timeout(5):
+        while tries < 10:
+            await asyncio.sleep(0.01)
+    assert not running.done()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
