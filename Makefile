@@ -8,7 +8,8 @@ INSTALLED := $(VENV)/.installed
 BENCHMARKS := locks booking auth fanout join
 
 .DEFAULT_GOAL := help
-FAULTS := crashes fault_mutants failover random_kills audit_storm idempotency_storm
+FAULTS := crashes fault_mutants failover random_kills audit_storm idempotency_storm \
+	redis_cluster redis_sentinel mongo_replica_set healing
 
 .PHONY: help install run test quick faults lint format bench clean
 

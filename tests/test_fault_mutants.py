@@ -64,7 +64,7 @@ MUTANTS: dict[str, tuple[Any, ...]] = {
             "            await self._show(booking, caller)\n"
             "            return\n",
         ),
-        Mutant("image_repair.py", "if run == self._compared:", "if run:"),
+        Mutant("image_repair.py", "if runs == self._compared:", "if runs:"),
     ),
     "the log forgets before it is copied": (
         "not audited",
