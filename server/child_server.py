@@ -11,10 +11,8 @@
 
 import asyncio
 import fcntl
-import os
 import socket
 import subprocess
-import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -129,10 +127,9 @@ class ChildServer(ABC):
     def _spawn(self) -> subprocess.Popen[bytes]:
         data = self.directory / "data"
         data.mkdir(exist_ok=True)
-        tied = [sys.executable, "-I", "-S", parent_death.__file__, str(os.getpid())]
         with self.log_file.open("wb") as log:
             return subprocess.Popen(  # noqa: S603 - our own command line
-                [*tied, *self.command(data)],
+                [*parent_death.tied(), *self.command(data)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

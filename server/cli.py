@@ -181,6 +181,11 @@ async def _serve_together(settings: Settings, count: int) -> None:
         TemporaryDirectory(prefix="rowlock-metrics-") as folder,
         reserved(settings.host, settings.port) as port,
     ):
+        if settings.uses_development_provider:
+            logger.warning(
+                "--workers: each process has a built-in provider of its own; signing in takes one"
+                " connection, or several tries"
+            )
         async with stores.opened(settings) as opened:
             told = {
                 "PORT": str(port),

@@ -49,7 +49,7 @@ class JsonLines(logging.Formatter):
             line["job"] = job
         if record.exc_info:
             line["error"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False)
+        return json.dumps(line)  # in ASCII: nothing that a reader takes for the end of a line
 
 
 class ReadableLines(logging.Formatter):

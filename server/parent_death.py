@@ -17,6 +17,12 @@ def end_with_parent() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM))
 
 
+def tied() -> list[str]:
+    """Return what to put before a command line so that its process ends with this one, from its
+    first moment on."""
+    return [sys.executable, "-I", "-S", __file__, str(os.getpid())]
+
+
 if __name__ == "__main__":
     end_with_parent()
     if os.getppid() == int(sys.argv[1]):  # else it was gone before the call

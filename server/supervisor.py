@@ -11,6 +11,8 @@ from asyncio.subprocess import Process
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
+from server.parent_death import tied
+
 logger = logging.getLogger("rowlock.supervisor")
 
 _AGAIN_SECONDS = 1.0
@@ -61,7 +63,8 @@ class Supervisor:
 
     async def _start(self, command: Sequence[str]) -> Process:
         return await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "server", *command, "--with-parent"),
+            *tied(),
+            *(sys.executable, "-m", "server", *command),
             env=self._environment,
             start_new_session=True,  # Ctrl-C in a terminal is for us: we tell them
         )

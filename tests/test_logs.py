@@ -95,3 +95,12 @@ def test_libraries_speak_from_warning_on(environment: str) -> None:
     assert done.stderr.count("info of") == 1
     assert "info of rowlock.x" in done.stderr
     assert done.stderr.count("warning of") == 6
+
+
+@pytest.mark.parametrize("sign", ["\x85", "\u2028", "\u2029", "\x9b", "\x7f", "\n", "\x0b"])
+def test_a_json_line_is_one_line_for_every_reader(sign):
+    line = formatted(JsonLines(), record("GET %s", f"/x{sign}forged"))
+    assert len(line.splitlines()) == 1
+    assert line.isascii()
+    assert line.isprintable()
+    assert json.loads(line)["message"] == f"GET /x{sign}forged"

@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from pymongo.errors import AutoReconnect
 
 from server.repo.outbox import Outbox
 from server.repo.seat_journal import SeatJournal
@@ -63,6 +64,21 @@ async def test_a_write_that_fails_is_told_to_all_that_wait_and_the_next_goes_on(
     await journal.write([entry("b")])
 
 
+async def test_while_the_store_is_away_nobody_waits_for_those_before(server):
+    """A write that nobody answers takes seconds; those that wait must not pay for each."""
+    outbox = Held(server.stored.database)
+    journal = SeatJournal(outbox)
+    outbox.failing = AutoReconnect("away")
+    crowd = [asyncio.create_task(journal.write([entry(f"{n}")])) for n in range(500)]
+    await asyncio.sleep(0.01)
+    outbox.gate.set()
+    ends = await asyncio.gather(*crowd, return_exceptions=True)
+    assert [type(end) for end in ends] == [AutoReconnect] * 500
+    assert len(outbox.batches) == 1
+    outbox.failing = None
+    await journal.write([entry("again")])
+
+
 async def test_one_who_gives_up_waiting_spoils_nothing(server):
     outbox = Held(server.stored.database)
     journal = SeatJournal(outbox)
@@ -109,8 +125,6 @@ async def test_nothing_that_was_acknowledged_is_missing_after_a_wipe(server, mon
 
 
 async def test_without_mongodb_nothing_is_acknowledged(server, monkeypatch):
-    from pymongo.errors import AutoReconnect
-
     async def away(self, logged):
         raise AutoReconnect("away")
 

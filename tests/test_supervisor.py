@@ -196,6 +196,34 @@ async def test_the_port_is_theirs_alone_and_nobody_is_left_when_the_first_proces
         assert alive == []
 
 
+async def test_nobody_is_left_of_a_server_that_is_killed_while_it_starts(
+    tmp_path: Path, valkey_url: str, mongo_uri: str
+) -> None:
+    """Its processes have not even read their own code by then."""
+    with (tmp_path / "serve.log").open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "server", "serve", "--workers", "2"],
+            cwd=tmp_path,
+            env={
+                "PATH": os.environ["PATH"],
+                "PYTHONPATH": str(REPOSITORY),
+                "PORT": str(free_port()),
+                "REDIS_URL": valkey_url,
+                "MONGO_URI": mongo_uri,
+                "JWT_SECRET": SECRET,
+            },
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    parent = psutil.Process(process.pid)
+    await until(lambda: len(parent.children()) == 3, 30, "all are started")
+    children = parent.children()
+    process.kill()
+    process.wait()
+    _, alive = await asyncio.to_thread(psutil.wait_procs, children, 10)
+    assert alive == []
+
+
 @pytest.mark.parametrize("count", ["0", "-1", "many"])
 def test_a_number_that_is_none_is_refused(tmp_path: Path, count: str) -> None:
     refused = rowlock(tmp_path, ["serve", "--workers", count], 0)

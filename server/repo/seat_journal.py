@@ -6,6 +6,7 @@ Redis logs it in the step that does it, but a wiped or failed-over Redis forgets
 import asyncio
 from collections.abc import Sequence
 
+from server.repo.mongo import UNAVAILABLE
 from server.repo.outbox import Outbox
 from server.repo.seat_log import Logged
 
@@ -15,13 +16,16 @@ _APART_SECONDS = 0.001
 """A write costs the same however much is in it; so when there is much to do, it is gathered."""
 
 
+_Act = tuple[Sequence[Logged], asyncio.Future[None]]
+
+
 class SeatJournal:
     """Group commit: what comes while a write is under way, or right after one, goes together into
     the next."""
 
     def __init__(self, outbox: Outbox) -> None:
         self._outbox = outbox
-        self._waiting: list[tuple[Sequence[Logged], asyncio.Future[None]]] = []
+        self._waiting: list[_Act] = []
         self._writer: asyncio.Task[None] | None = None
         self._next_at = 0.0
 
@@ -40,14 +44,21 @@ class SeatJournal:
                 await asyncio.sleep(wait)
             self._next_at = loop.time() + _APART_SECONDS
             batch, self._waiting = self._waiting[:_AT_ONCE], self._waiting[_AT_ONCE:]
-            try:
-                await self._outbox.add_logged([each for logged, _ in batch for each in logged])
-            except Exception as error:
-                for _, done in batch:
-                    if not done.done():
-                        done.set_exception(error)
-            else:
-                for _, done in batch:
-                    if not done.done():
-                        done.set_result(None)
+            error = await self._write(batch)
+            if isinstance(error, UNAVAILABLE):  # whoever came meanwhile would wait as long again
+                batch, self._waiting = batch + self._waiting, []
+            for _, done in batch:
+                if done.done():
+                    continue
+                if error:
+                    done.set_exception(error)
+                else:
+                    done.set_result(None)
         self._writer = None
+
+    async def _write(self, batch: Sequence[_Act]) -> Exception | None:
+        try:
+            await self._outbox.add_logged([each for logged, _ in batch for each in logged])
+        except Exception as error:
+            return error
+        return None
