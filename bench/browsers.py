@@ -1,9 +1,10 @@
-"""The browsers' ends of WebSockets, as cheap as can be: what comes is counted and forgotten."""
+"""The browsers' ends of WebSockets, as cheap as can be: frames are counted and forgotten."""
 
 import asyncio
 import resource
 
 AT_ONCE = 100
+_TEXT = 0x81
 HELLO = (
     "GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\n"
     "Connection: Upgrade\r\nOrigin: http://127.0.0.1:{port}\r\n"
@@ -14,19 +15,41 @@ HELLO = (
 
 
 class Sink(asyncio.Protocol):
+    """`welcome` is done with the first text frame, which is the map."""
+
     def __init__(self, hello: bytes) -> None:
-        self.received = 0
+        self.frames = 0
+        """Text frames that have come whole."""
         self.welcome: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._hello = hello
+        self._rest = b""
+        self._greeted = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
         transport.write(self._hello)  # type: ignore[attr-defined]
 
     def data_received(self, data: bytes) -> None:
-        self.received += len(data)
-        if not self.welcome.done() and b"snapshot" in data:
+        data = self._rest + data
+        if not self._greeted:
+            _, end, after = data.partition(b"\r\n\r\n")
+            self._greeted, data = bool(end), after if end else data
+        self._rest = self._counted(data) if self._greeted else data
+        if self.frames and not self.welcome.done():
             self.welcome.set_result(None)
+
+    def _counted(self, data: bytes) -> bytes:
+        """Count the whole frames in `data`; returns what is left."""
+        at = 0
+        while len(data) >= at + 4:
+            size, begin = data[at + 1], at + 2
+            if size == 126:
+                size, begin = int.from_bytes(data[at + 2 : at + 4]), at + 4
+            if len(data) < begin + size:
+                break
+            self.frames += data[at] == _TEXT
+            at = begin + size
+        return data[at:]
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self.welcome.done():

@@ -4,8 +4,10 @@ Beside it, in turns and in any order: a loop of send() in C on the same sockets 
 alone takes), a plain Starlette server with a task and a queue for each socket, a bare loop of
 `send_text` in that server (`bench.plain_server`), and Node with `ws`; these with as many sockets of
 their own. A message is one change of three seats; a round is one message to all; each turn begins
-with a few rounds that do not count, and nobody is pinged. Prints medians, and ratios of turns. CPU
-time, user and system, of the server's process alone: a busy machine disturbs it by its caches only.
+with a few rounds that do not count, and nobody is pinged. Every browser's end has to get each
+message by itself: two that were folded into one would halve the cost. Prints medians, and ratios of
+turns. CPU time, user and system, of the server's process alone: a busy machine disturbs it by its
+caches only.
 
 Then `bench.storm`: how late a change arrives when there are many.
 """
@@ -119,19 +121,26 @@ class Crowd:
         self._sinks = sinks
 
     async def cost(self, way: str, rounds: int) -> float:
-        """Return the CPU of a delivery in us; makes sure that every browser got every message."""
-        before = sum(sink.received for sink in self._sinks)
+        """Return the CPU of a delivery in us.
+
+        Raises RuntimeError unless every browser got each message as a frame of its own, no more
+        and no less.
+        """
+        wanted = [sink.frames + rounds for sink in self._sinks]
         pause = PAUSE_SECONDS + PAUSE_PER_WATCHER * len(self._sinks)
         asked = {"way": way, "rounds": rounds, "pause": pause}
         answer = await self._client.post("/measure", params=asked, content=MESSAGE)
         figure: dict[str, Any] = answer.raise_for_status().json()
         assert figure["deliveries"] == rounds * len(self._sinks)
-        wanted = figure["deliveries"] * (len(MESSAGE) - 16)  # numbers grow by a digit now and then
         for _ in range(round(RESTING / 0.05)):
-            if sum(sink.received for sink in self._sinks) - before >= wanted:
+            if self._got() == wanted:
                 return 1e6 * float(figure["seconds"]) / int(figure["deliveries"])
             await asyncio.sleep(0.05)
-        raise RuntimeError(f"not every message has arrived: {NAMES[way]}")
+        odd = sum(got != due for got, due in zip(self._got(), wanted, strict=True))
+        raise RuntimeError(f"{NAMES[way]}: {odd} of {len(wanted)} got more or less than was sent")
+
+    def _got(self) -> list[int]:
+        return [sink.frames for sink in self._sinks]
 
 
 @asynccontextmanager

@@ -1,7 +1,7 @@
 """The server of `bench.fanout`: watchers of one showtime, told on request.
 
 Either by Rowlock's channel, or by a loop of send() in C over the same sockets of the same process,
-which is what the system alone takes. Nobody is pinged.
+which is what the system alone takes. Nobody is pinged, and no heart beats.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
 from server.catalogue import Layout, Row, Seat
-from server.realtime import channel, frames
+from server.realtime import audience, channel, frames
 from server.realtime.framed import FramedProtocol, framed
 from server.repo.seat_answers import SeatStates
 from server.serving import bind, serve
@@ -103,6 +103,7 @@ async def _cpu_of(way: Callable[[], Awaitable[None]], rounds: int, pause: float)
 
 async def main(library: str) -> None:
     channel.WIDEST_SECONDS = channel.WINDOW_SECONDS  # a busy machine must not fold the changes
+    audience.HEARTBEAT_SECONDS = 86_400.0
     broadcast = Broadcast(library)
     broadcast.channel.reload("subscribed")
     assert await broadcast.channel.ready(5)
