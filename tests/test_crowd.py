@@ -125,6 +125,21 @@ async def test_a_watcher_follows_the_rule():
     assert (watcher.states, watcher.position) == (b"l..x", Position("f", 2))
 
 
+async def test_a_heartbeat_tells_that_the_last_change_was_lost():
+    def heartbeat(seq):
+        return f'{{"type":"heartbeat","seq":{seq},"server_time":0}}'.encode()
+
+    watcher = watcher_at("e", 5)
+    assert watcher.take(heartbeat(4)), "it was under way when we came to 5"
+    assert watcher.take(heartbeat(5)), "nothing is missing"
+    assert watcher._figures.counts["gaps"] == 0
+    assert not watcher.take(heartbeat(6)), "a gap"
+    assert watcher.position == Position("e", 5), "to come back from"
+    assert watcher._figures.counts["gaps"] == 1
+    watcher.position = None
+    assert watcher.take(heartbeat(6)), "no map, no gap"
+
+
 async def test_a_watcher_with_a_wrong_map_is_not_hidden(server, monkeypatch):
     monkeypatch.setattr(Watcher, "_apply", lambda *_: None)
     monkeypatch.setattr("server.crowd.crowd._VERDICT_SECONDS", 0.3)

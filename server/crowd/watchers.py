@@ -1,7 +1,8 @@
 """Watchers of a live seat map, thousands of them: each follows the rule that clients follow.
 
 Another epoch: come back without a position. `seq` <= mine: ignore. `prev` <= mine: apply. `prev` >
-mine: a gap, come back with my position. Close codes tell when to come back.
+mine, or a heartbeat ahead of mine: a gap, come back with my position. Close codes tell when to come
+back.
 """
 
 import asyncio
@@ -104,7 +105,7 @@ class Watcher:
         self._figures.counts["frames"] += 1
         frame: Mapping[str, Any] = self._hall.read(text)
         if frame["type"] == "heartbeat":
-            return True
+            return self.position is None or self._has(frame["seq"])
         mine, epoch, seq = self.position, frame["epoch"], frame["seq"]
         if mine and epoch != mine.epoch:
             self.position = None
@@ -113,8 +114,7 @@ class Watcher:
             return True
         if frame["type"] == "snapshot":
             self.states[:] = frame["states"].encode()
-        elif mine is None or frame["prev"] > mine.seq:
-            self._figures.counts["gaps"] += 1
+        elif not self._has(frame["prev"]):
             return False
         else:
             self._apply(frame["events"])
@@ -122,6 +122,13 @@ class Watcher:
         self.position = Position(epoch, seq)
         self._figures.reached(epoch, seq)
         return True
+
+    def _has(self, seq: int) -> bool:
+        """Say whether it has come as far; if not, what is between is a gap."""
+        if self.position and seq <= self.position.seq:
+            return True
+        self._figures.counts["gaps"] += 1
+        return False
 
     def _apply(self, events: Sequence[Mapping[str, Any]]) -> None:
         index = self._hall.index
