@@ -208,6 +208,18 @@ async def test_who_is_told_to_wait_waits_and_asks_the_same_again():
     assert keys[0] == keys[1] == keys[2]
 
 
+@pytest.mark.parametrize("status", ["429 Too Many Requests", "503 Service Unavailable"])
+async def test_a_watcher_that_is_turned_away_was_not_connected_and_waits_as_told(status):
+    figures = Figures(1)
+    async with answering(f"HTTP/1.1 {status}\r\nretry-after: 30\r\n".encode()) as (url, asked):
+        watcher = Watcher(Hall(url, "sho_1", ["A1"]), figures, asyncio.Semaphore(1))
+        seconds = await watcher._connection()
+    assert len(asked) == 1
+    assert 30 < seconds <= 32
+    assert figures.counts == {"turned away": 1}
+    assert figures.connected == 0
+
+
 async def test_a_server_without_the_development_provider_is_named():
     google = b"HTTP/1.1 302 Found\r\nlocation: https://accounts.google.test/auth\r\n"
     busy = b"HTTP/1.1 303 See Other\r\nlocation: /?auth_error=too_often\r\n"

@@ -37,7 +37,10 @@ class Spread:
 
 
 class Figures:
-    """Counts by name: `frames`, `changes`, `reconnects`, `gaps`, `locked`, `refused`, and so on."""
+    """Counts by name: `frames`, `changes`, `reconnects`, `gaps`, `locked`, `refused`, and so on.
+
+    `refused` are locks, `turned away` are watchers.
+    """
 
     def __init__(self, watchers: int, timer: Callable[[], float] = time.monotonic) -> None:
         self.counts: Counter[str] = Counter()
@@ -86,7 +89,7 @@ class Figures:
             f"; lag {self._lag_before}",
             f"locks     {_listed(counts, 'locked', 'refused', 'extended', 'released', 'left')}",
             f"bookings  {_listed(counts, 'booked', 'declined', 'unsettled', 'cancelled')}",
-            f"trouble   {_listed(counts, 'limited', 'unanswered', 'odd')}",
+            f"trouble   {_listed(counts, 'limited', 'turned away', 'unanswered', 'odd')}",
             "median and 99th percentile of each call:",
         ]
         lines += [f"{name:9} {spread}" for name, spread in sorted(self.calls.items())]

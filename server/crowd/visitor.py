@@ -4,6 +4,7 @@ import asyncio
 import secrets
 import ssl
 import time
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -80,7 +81,7 @@ class Visitor:
             self._figures.calls[name].add((time.perf_counter() - began) * 1000)
             if answer.status_code in (429, 503):
                 self._figures.counts["limited"] += 1
-                await asyncio.sleep(_wait(answer))
+                await asyncio.sleep(asked_to_wait(answer.headers))
             elif answer.status_code == 401 and self._email and name != "refresh":
                 await self._refresh()
             else:
@@ -94,8 +95,9 @@ class Visitor:
         self._browser.headers["Authorization"] = f"Bearer {token}"
 
 
-def _wait(answer: Answer) -> float:
+def asked_to_wait(headers: Mapping[str, str]) -> float:
+    """Return the seconds that an answer asks for, within reason."""
     try:
-        return min(float(answer.headers.get("retry-after", "1")), _LONGEST_WAIT)
+        return min(float(headers.get("retry-after", "1")), _LONGEST_WAIT)
     except ValueError:
         return 1.0

@@ -16,10 +16,12 @@ from typing import Any, cast
 from urllib.parse import urlsplit
 
 from websockets.client import ClientProtocol
+from websockets.exceptions import InvalidHandshake, InvalidStatus
 from websockets.frames import Frame, Opcode
 from websockets.uri import parse_uri
 
 from server.crowd.figures import Figures
+from server.crowd.visitor import asked_to_wait
 
 _STATE_AFTER = {
     "seat.locked": ord("l"),
@@ -73,11 +75,11 @@ class Watcher:
 
     async def follow(self) -> None:
         while True:
-            code = await self._connection()
-            await asyncio.sleep(random.uniform(*(_LATER if code == _TRY_LATER else _SOON)))  # noqa: S311
+            seconds = await self._connection()
+            await asyncio.sleep(seconds)
 
-    async def _connection(self) -> int:
-        """Watch over one connection; returns its close code."""
+    async def _connection(self) -> float:
+        """Watch over one connection; returns after how many seconds to come back."""
         connection = _Connection(self._hall.live(self.position), self.take)
         try:
             async with self._turns, asyncio.timeout(_CONNECTING_SECONDS):
@@ -86,15 +88,19 @@ class Watcher:
                     lambda: connection, hall.host, hall.port, ssl=hall.secure or None
                 )
                 await asyncio.shield(connection.opened)
-        except (OSError, TimeoutError):
+        except InvalidStatus as refusal:
+            connection.leave()
+            self._figures.counts["turned away"] += 1
+            return asked_to_wait(refusal.response.headers) + _some(_SOON)
+        except (OSError, TimeoutError, InvalidHandshake):
             connection.leave()
             self._figures.counts["unanswered"] += 1
-            return _TRY_LATER
+            return _some(_LATER)
         self._figures.connected += 1
         try:
             code = await asyncio.shield(connection.closed)
             self._figures.counts["reconnects"] += 1
-            return code
+            return _some(_LATER if code == _TRY_LATER else _SOON)
         finally:
             self._figures.connected -= 1
             connection.leave()
@@ -138,6 +144,10 @@ class Watcher:
                 self.states[index[seat]] = state
 
 
+def _some(bounds: tuple[float, float]) -> float:
+    return random.uniform(*bounds)  # noqa: S311
+
+
 class _Connection(asyncio.Protocol):
     """One WebSocket, without a task of its own: the library's rules on a bare transport."""
 
@@ -158,11 +168,19 @@ class _Connection(asyncio.Protocol):
         self._rules.receive_data(data)
         for event in self._rules.events_received():
             if not isinstance(event, Frame):
-                if not self.opened.done():
-                    self.opened.set_result(None)
+                self._answered()
             elif event.opcode is Opcode.TEXT and not self._take(bytes(event.data)):
                 self._rules.send_close(1000)
         self._flush()
+
+    def _answered(self) -> None:
+        """An answer to the handshake is there, be it a refusal."""
+        if self.opened.done():
+            return
+        if refusal := self._rules.handshake_exc:
+            self.opened.set_exception(refusal)
+        else:
+            self.opened.set_result(None)
 
     def eof_received(self) -> None:
         self._rules.receive_eof()
