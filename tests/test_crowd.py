@@ -12,6 +12,7 @@ from io import StringIO
 import httpx2
 import pytest
 
+from server.crowd.buyers import Buyer
 from server.crowd.crowd import Wish, show
 from server.crowd.figures import Figures
 from server.crowd.screen import Terminal
@@ -218,6 +219,18 @@ async def test_a_watcher_that_is_turned_away_was_not_connected_and_waits_as_told
     assert 30 < seconds <= 32
     assert figures.counts == {"turned away": 1}
     assert figures.connected == 0
+
+
+@pytest.mark.parametrize("status", ["500 Internal Server Error", "404 Not Found"])
+async def test_a_buyer_who_is_not_shown_the_map_finds_nothing_free(status):
+    figures = Figures(0)
+    async with answering(f"HTTP/1.1 {status}\r\n".encode()) as (url, asked):
+        visitor, hall = Visitor(url, figures, httpx2.create_ssl_context()), Hall(url, "s", ["A1"])
+        buyer = Buyer(visitor, "crowd-1@example.com", hall, figures, asyncio.Semaphore(1), pace=1)
+        assert await buyer._free_seats() == []
+        await visitor.close()
+    assert len(asked) == 1
+    assert figures.counts == {"odd": 1}
 
 
 async def test_a_server_without_the_development_provider_is_named():

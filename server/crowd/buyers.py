@@ -134,6 +134,9 @@ class Buyer:
 
     async def _free_seats(self) -> list[str]:
         answer = await self._ask("map", "GET", f"{self._showtime}/seat-map")
+        if answer.status_code != 200:
+            self._figures.counts["odd"] += 1
+            return []
         pairs = zip(self._hall.index, answer.json()["states"], strict=True)
         return [seat for seat, state in pairs if state == "."]
 
