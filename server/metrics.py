@@ -94,7 +94,8 @@ class LiveMetrics:
         )
         self._deliveries = Counter(
             "rowlock_live_deliveries",
-            "Frames with changes that were written to the WebSockets of live seat maps.",
+            "Frames with changes that flushes wrote to WebSockets; first frames, steps to catch up "
+            "and Server-Sent Events are not among them.",
             registry=registry,
         )
         self._reloads = Counter(

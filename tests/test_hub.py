@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
@@ -57,7 +58,7 @@ async def source(valkey_url: str) -> AsyncIterator[StoreSource]:
 
 
 @asynccontextmanager
-async def running(url: str, source: StoreSource, **options: float) -> AsyncIterator[Hub]:
+async def running(url: str, source: StoreSource, **options: Any) -> AsyncIterator[Hub]:
     hub = Hub(url, source, **{"tail_check_seconds": 3600.0, **options})
     hub.start()
     try:

@@ -16,6 +16,7 @@ from websockets.exceptions import ConnectionClosed
 
 from server.api.middleware import RequestEnvelope
 from server.api.problems import exception_handlers
+from server.metrics import Metrics
 from server.realtime import audience, frames, live
 from server.realtime import channel as channel_module
 from server.realtime.frames import Step
@@ -30,7 +31,7 @@ OURS = "http://ours.example"
 
 
 @asynccontextmanager
-async def served(url: str, source: StoreSource, **options: float) -> AsyncIterator[str]:
+async def served(url: str, source: StoreSource, **options: Any) -> AsyncIterator[str]:
     """Serve the live map alone; yields host:port."""
     async with running(url, source, **options) as hub:
         routes = LiveRoutes(hub, lambda origin, host: origin == OURS).routes
@@ -229,25 +230,31 @@ async def test_no_store_closes_with_try_later(
             assert await close_code(socket) == 1013
 
 
+@pytest.mark.parametrize("ready_frames", [True, False])
 async def test_a_client_that_does_not_read_is_let_go_and_leaves_nothing(
-    host: str, source: StoreSource, monkeypatch: pytest.MonkeyPatch
+    source: StoreSource, valkey_url: str, monkeypatch: pytest.MonkeyPatch, ready_frames: bool
 ) -> None:
     monkeypatch.setattr(audience, "SLOW_SECONDS", 0.2)
     monkeypatch.setattr(audience, "GOODBYE_SECONDS", 0.1)
     monkeypatch.setattr(frames, "snapshot", lambda *_: "x" * 30_000_000)
-    name, _, port = host.partition(":")
-    tasks = asyncio.all_tasks()
-    with socket.create_connection((name, int(port))) as deaf:
-        deaf.sendall(
-            f"GET /api/showtimes/{SHOWTIME}/live HTTP/1.1\r\nHost: {host}\r\n"
-            "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n".encode()
-        )
-        await eventually(lambda: source.reads == 1)  # it has been let in
-        await change(source.stores, "A1")  # one frame fills the buffer, the next one has to wait
-        await eventually(lambda: not is_held(deaf))
-        assert asyncio.all_tasks() <= tasks | {asyncio.current_task()}
-        assert await asyncio.to_thread(_received, deaf) < 30_000_000
+    if not ready_frames:
+        monkeypatch.setattr(live, "framed", lambda _: None)
+    metrics = Metrics()
+    async with served(valkey_url, source, tally=metrics.live) as host:
+        name, _, port = host.partition(":")
+        tasks = asyncio.all_tasks()
+        with socket.create_connection((name, int(port))) as deaf:
+            deaf.sendall(
+                f"GET /api/showtimes/{SHOWTIME}/live HTTP/1.1\r\nHost: {host}\r\n"
+                "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+                "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n".encode()
+            )
+            await eventually(lambda: source.reads == 1)  # it has been let in
+            await change(source.stores, "A1")  # one frame fills the buffer, the next has to wait
+            await eventually(lambda: not is_held(deaf))
+            assert asyncio.all_tasks() <= tasks | {asyncio.current_task()}
+            assert await asyncio.to_thread(_received, deaf) < 30_000_000
+    assert "\nrowlock_slow_watchers_total 1.0\n" in metrics.text().decode()
 
 
 def is_held(client: socket.socket) -> bool:

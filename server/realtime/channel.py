@@ -58,8 +58,8 @@ class Source(Protocol):
 class Channel:
     def __init__(self, showtime_id: str, source: Source, tally: Tally | None = None) -> None:
         self.mirror = Mirror(showtime_id)
-        self._tally = tally or Uncounted()
-        self.audience = Audience(self.step, self.mirror.now, self._tally)
+        self.tally = tally or Uncounted()
+        self.audience = Audience(self.step, self.mirror.now, self.tally)
         self.watchers = 0
         self.missing = False
         """There is no such showtime."""
@@ -103,7 +103,7 @@ class Channel:
 
     def reload(self, why: Cause) -> None:
         """Load the mirror anew; asked for while that is under way, do it once more after."""
-        self._tally.reloaded(why)
+        self.tally.reloaded(why)
         if self._loading:
             self._again = True
             return
@@ -115,7 +115,7 @@ class Channel:
         change = parse_change_set(payload)
         verdict = self.mirror.hear(change, loading=self._loading is not None)
         if verdict == "applied":
-            self._tally.heard()
+            self.tally.heard()
             if self._oldest is None:
                 self._oldest = change.at
             self._flush_soon()
@@ -263,7 +263,7 @@ class Channel:
         """Everybody was told; that took so long, whatever else was done in between included."""
         self._telling = False
         if self._told_of is not None:
-            self._tally.flushed((self.mirror.now() - self._told_of) / 1000)
+            self.tally.flushed((self.mirror.now() - self._told_of) / 1000)
         self._window = min(max(WINDOW_SECONDS, _SPREAD * seconds), WIDEST_SECONDS)
         if self._more:
             self._more = False

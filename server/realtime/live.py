@@ -168,6 +168,7 @@ async def _send(websocket: WebSocket, channel: Channel, epoch: str, seq: int) ->
             async with asyncio.timeout(audience.SLOW_SECONDS):
                 await websocket.send_text(step.frame)
     except TimeoutError:
+        channel.tally.too_slow()
         await _let_go(websocket)
     except (WebSocketDisconnect, RuntimeError):
         return  # it has gone

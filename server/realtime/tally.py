@@ -28,7 +28,8 @@ class Tally(Protocol):
         ...
 
     def delivered(self, frames: int) -> None:
-        """So many frames with changes were written."""
+        """A flush wrote so many frames to an audience. What one watcher is told alone (its first
+        frame, a step to catch up, all of SSE) is not among them."""
         ...
 
     def reloaded(self, cause: Cause) -> None: ...
