@@ -111,24 +111,26 @@ async def test_a_channel_begins_with_what_the_store_has(
     source: StoreSource, valkey_url: str
 ) -> None:
     await change(source.stores, "A1")
-    async with running(valkey_url, source) as hub, hub.watch(SHOWTIME) as channel:
-        assert await channel.ready(5)
-        assert channel.mirror.states[:3] == ".l."
+    async with running(valkey_url, source) as hub:
+        with hub.watched(SHOWTIME) as channel:
+            assert await channel.ready(5)
+            assert channel.mirror.states[:3] == ".l."
 
 
 async def test_changes_arrive_in_order(source: StoreSource, valkey_url: str) -> None:
-    async with running(valkey_url, source) as hub, hub.watch(SHOWTIME) as channel:
-        assert await channel.ready(5)
-        await change(source.stores, *(f"A{n}" for n in range(10)))
-        await agree(channel, source.stores)
-        assert source.reads == 1
+    async with running(valkey_url, source) as hub:
+        with hub.watched(SHOWTIME) as channel:
+            assert await channel.ready(5)
+            await change(source.stores, *(f"A{n}" for n in range(10)))
+            await agree(channel, source.stores)
+            assert source.reads == 1
 
 
 async def test_a_thousand_joiners_cost_one_read(source: StoreSource, valkey_url: str) -> None:
     async with running(valkey_url, source) as hub:
 
         async def join() -> str:
-            async with hub.watch(SHOWTIME) as channel:
+            with hub.watched(SHOWTIME) as channel:
                 assert await channel.ready(5)
                 step = channel.step("", 0)
                 assert step is not None
@@ -140,20 +142,21 @@ async def test_a_thousand_joiners_cost_one_read(source: StoreSource, valkey_url:
 
 
 async def test_a_lost_message_shows_at_the_next_one(source: StoreSource, valkey_url: str) -> None:
-    async with running(valkey_url, source) as hub, hub.watch(SHOWTIME) as channel:
-        assert await channel.ready(5)
-        lost = deaf_to(hub, 2)
-        await change(source.stores, "A1", "A2", "A3")
-        await agree(channel, source.stores)
-        assert lost == [2]
-        assert source.reads == 2
+    async with running(valkey_url, source) as hub:
+        with hub.watched(SHOWTIME) as channel:
+            assert await channel.ready(5)
+            lost = deaf_to(hub, 2)
+            await change(source.stores, "A1", "A2", "A3")
+            await agree(channel, source.stores)
+            assert lost == [2]
+            assert source.reads == 2
 
 
 async def test_a_lost_last_message_shows_at_the_tail_check(
     source: StoreSource, valkey_url: str
 ) -> None:
     async with running(valkey_url, source, tail_check_seconds=0.2) as hub:
-        async with hub.watch(SHOWTIME) as channel:
+        with hub.watched(SHOWTIME) as channel:
             assert await channel.ready(5)
             lost = deaf_to(hub, 1)
             await change(source.stores, "A1")
@@ -165,24 +168,26 @@ async def test_without_the_tail_check_a_lost_last_message_stays_lost(
     source: StoreSource, valkey_url: str
 ) -> None:
     """The other half of the test above: it is the tail check that heals."""
-    async with running(valkey_url, source) as hub, hub.watch(SHOWTIME) as channel:
-        assert await channel.ready(5)
-        lost = deaf_to(hub, 1)
-        await change(source.stores, "A1")
-        await eventually(lambda: lost == [1])
-        with pytest.raises(TimeoutError):
-            await agree(channel, source.stores, seconds=0.5)
+    async with running(valkey_url, source) as hub:
+        with hub.watched(SHOWTIME) as channel:
+            assert await channel.ready(5)
+            lost = deaf_to(hub, 1)
+            await change(source.stores, "A1")
+            await eventually(lambda: lost == [1])
+            with pytest.raises(TimeoutError):
+                await agree(channel, source.stores, seconds=0.5)
 
 
 async def test_a_killed_connection_loses_nothing_for_long(
     source: StoreSource, valkey_url: str
 ) -> None:
-    async with running(valkey_url, source) as hub, hub.watch(SHOWTIME) as channel:
-        assert await channel.ready(5)
-        for n in range(5):
-            assert await source.stores.redis.client_kill_filter(_type="pubsub") == 1
-            await change(source.stores, f"A{n}")
-            await agree(channel, source.stores)
+    async with running(valkey_url, source) as hub:
+        with hub.watched(SHOWTIME) as channel:
+            assert await channel.ready(5)
+            for n in range(5):
+                assert await source.stores.redis.client_kill_filter(_type="pubsub") == 1
+                await change(source.stores, f"A{n}")
+                await agree(channel, source.stores)
 
 
 async def test_a_connection_that_is_alive_and_delivers_nothing_is_replaced(
@@ -190,16 +195,17 @@ async def test_a_connection_that_is_alive_and_delivers_nothing_is_replaced(
 ) -> None:
     async with ToxicProxy(valkey.port) as proxy:
         url = f"redis://127.0.0.1:{proxy.port}/0"
-        async with running(url, source, probe_seconds=0.2) as hub, hub.watch(SHOWTIME) as channel:
-            assert await channel.ready(5)
-            (shard,) = hub._listener.shards
-            await asyncio.sleep(0.5)
-            assert shard.misses == 0  # it hears itself
-            proxy.deafen()
-            await change(source.stores, "A1")
-            await agree(channel, source.stores, seconds=8)
-            assert proxy.swallowed > 0
-            assert shard.misses == 1
+        async with running(url, source, probe_seconds=0.2) as hub:
+            with hub.watched(SHOWTIME) as channel:
+                assert await channel.ready(5)
+                (shard,) = hub._listener.shards
+                await asyncio.sleep(0.5)
+                assert shard.misses == 0  # it hears itself
+                proxy.deafen()
+                await change(source.stores, "A1")
+                await agree(channel, source.stores, seconds=8)
+                assert proxy.swallowed > 0
+                assert shard.misses == 1
 
 
 async def test_without_its_own_messages_a_deaf_connection_stays(
@@ -208,13 +214,14 @@ async def test_without_its_own_messages_a_deaf_connection_stays(
     """The other half of the test above: it is the probe that heals."""
     async with ToxicProxy(valkey.port) as proxy:
         url = f"redis://127.0.0.1:{proxy.port}/0"
-        async with running(url, source) as hub, hub.watch(SHOWTIME) as channel:
-            assert await channel.ready(5)
-            proxy.deafen()
-            await change(source.stores, "A1")
-            await eventually(lambda: proxy.swallowed > 0)
-            with pytest.raises(TimeoutError):
-                await agree(channel, source.stores, seconds=1)
+        async with running(url, source) as hub:
+            with hub.watched(SHOWTIME) as channel:
+                assert await channel.ready(5)
+                proxy.deafen()
+                await change(source.stores, "A1")
+                await eventually(lambda: proxy.swallowed > 0)
+                with pytest.raises(TimeoutError):
+                    await agree(channel, source.stores, seconds=1)
 
 
 async def test_the_tails_of_all_mirrors_are_asked_for_at_once(
@@ -231,7 +238,7 @@ async def test_the_tails_of_all_mirrors_are_asked_for_at_once(
     source.names = {SHOWTIME, *(f"sho_{n}" for n in range(20))}
     async with running(valkey_url, source) as hub, contextlib.AsyncExitStack() as stack:
         for name in source.names:
-            channel = await stack.enter_async_context(hub.watch(name))
+            channel = stack.enter_context(hub.watched(name))
             assert await channel.ready(5)
         await hub._check_all()
         assert [set(names) for names in asked] == [source.names]
@@ -239,7 +246,7 @@ async def test_the_tails_of_all_mirrors_are_asked_for_at_once(
 
 async def test_a_wipe_begins_a_new_epoch(source: StoreSource, valkey_url: str) -> None:
     async with running(valkey_url, source, tail_check_seconds=0.2) as hub:
-        async with hub.watch(SHOWTIME) as channel:
+        with hub.watched(SHOWTIME) as channel:
             assert await channel.ready(5)
             await change(source.stores, "A1")
             await agree(channel, source.stores)
@@ -256,7 +263,7 @@ async def test_a_store_that_went_back_in_time_gets_a_new_epoch(
     source: StoreSource, valkey_url: str
 ) -> None:
     async with running(valkey_url, source, tail_check_seconds=0.2) as hub:
-        async with hub.watch(SHOWTIME) as channel:
+        with hub.watched(SHOWTIME) as channel:
             assert await channel.ready(5)
             await change(source.stores, "A1", "A2")
             await agree(channel, source.stores)
@@ -270,7 +277,7 @@ async def test_a_store_that_went_back_in_time_gets_a_new_epoch(
 async def test_a_healthy_tail_check_disturbs_nothing(source: StoreSource, valkey_url: str) -> None:
     """Under constant change the check neither reloads nor begins a new epoch."""
     async with running(valkey_url, source, tail_check_seconds=0.01) as hub:
-        async with hub.watch(SHOWTIME) as channel:
+        with hub.watched(SHOWTIME) as channel:
             assert await channel.ready(5)
             for _ in range(300):
                 await change(source.stores, "A1")
@@ -283,7 +290,7 @@ async def test_an_unknown_showtime_is_missing_and_soon_forgotten(
     source: StoreSource, valkey_url: str
 ) -> None:
     async with running(valkey_url, source) as hub:
-        async with hub.watch("sho_none") as channel:
+        with hub.watched("sho_none") as channel:
             assert await channel.ready(5)
             assert channel.missing
         await eventually(lambda: hub._channels == {})
@@ -293,12 +300,12 @@ async def test_a_mirror_outlives_its_last_watcher_for_a_while(
     source: StoreSource, valkey_url: str
 ) -> None:
     async with running(valkey_url, source, keep_seconds=0.2) as hub:
-        async with hub.watch(SHOWTIME) as first:
+        with hub.watched(SHOWTIME) as first:
             assert await first.ready(5)
-        async with hub.watch(SHOWTIME) as again:
+        with hub.watched(SHOWTIME) as again:
             assert again is first
         await eventually(lambda: hub._channels == {})
-        async with hub.watch(SHOWTIME) as second:
+        with hub.watched(SHOWTIME) as second:
             assert second is not first
             assert await second.ready(5)
     assert source.reads == 2
@@ -306,29 +313,31 @@ async def test_a_mirror_outlives_its_last_watcher_for_a_while(
 
 async def test_a_store_that_comes_late_is_awaited(source: StoreSource) -> None:
     """No connection is no error: the channel is ready once there is one."""
-    async with running("redis://127.0.0.1:1/0", source) as hub, hub.watch(SHOWTIME) as channel:
-        assert not await channel.ready(0.2)
+    async with running("redis://127.0.0.1:1/0", source) as hub:
+        with hub.watched(SHOWTIME) as channel:
+            assert not await channel.ready(0.2)
 
 
 async def test_a_burst_is_told_in_few_frames(source: StoreSource, valkey_url: str) -> None:
     """First change at once, the rest gathered: far fewer steps than changes."""
-    async with running(valkey_url, source) as hub, hub.watch(SHOWTIME) as channel:
-        assert await channel.ready(5)
-        epoch, seq, steps = channel.mirror.epoch, channel.mirror.seq, 0
+    async with running(valkey_url, source) as hub:
+        with hub.watched(SHOWTIME) as channel:
+            assert await channel.ready(5)
+            epoch, seq, steps = channel.mirror.epoch, channel.mirror.seq, 0
 
-        async def watch() -> None:
-            nonlocal seq, steps
-            while True:
-                await channel.changed()
-                if step := channel.step(epoch, seq):
-                    seq, steps = step.seq, steps + 1
+            async def watch() -> None:
+                nonlocal seq, steps
+                while True:
+                    await channel.changed()
+                    if step := channel.step(epoch, seq):
+                        seq, steps = step.seq, steps + 1
 
-        watcher = asyncio.create_task(watch())
-        await asyncio.sleep(0)
-        for _ in range(200):
-            await change(source.stores, "A1")
-            await source.stores.seats.release(SHOWTIME, "ann", [], "")
-        await agree(channel, source.stores)
-        await eventually(lambda: seq == channel.mirror.seq)
-        watcher.cancel()
-        assert 1 <= steps < 100
+            watcher = asyncio.create_task(watch())
+            await asyncio.sleep(0)
+            for _ in range(200):
+                await change(source.stores, "A1")
+                await source.stores.seats.release(SHOWTIME, "ann", [], "")
+            await agree(channel, source.stores)
+            await eventually(lambda: seq == channel.mirror.seq)
+            watcher.cancel()
+            assert 1 <= steps < 100

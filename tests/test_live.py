@@ -350,41 +350,43 @@ async def test_sse_clients_get_the_very_same_bytes(
         built.append(real(*given))
         return built[-1]
 
-    async with running(valkey_url, source) as hub, hub.watch(SHOWTIME) as channel:
-        assert await channel.ready(5)
-        monkeypatch.setattr(frames, "step", build)
-        clients = [live._steps(channel, "", 0) for _ in range(50)]
-        for turn in ("snapshot", "events", "heartbeat"):
-            if turn == "events":
-                await change(source.stores, "A1")
-            steps = [await anext(client) for client in clients]
-            while turn == "events" and '"heartbeat"' in steps[0].frame:  # it was its time
+    async with running(valkey_url, source) as hub:
+        with hub.watched(SHOWTIME) as channel:
+            assert await channel.ready(5)
+            monkeypatch.setattr(frames, "step", build)
+            clients = [live._steps(channel, "", 0) for _ in range(50)]
+            for turn in ("snapshot", "events", "heartbeat"):
+                if turn == "events":
+                    await change(source.stores, "A1")
                 steps = [await anext(client) for client in clients]
-            assert f'"type":"{turn}"' in steps[0].frame
-            assert len({id(step.lines) for step in steps}) == 1
-            assert sum(f'"type":"{turn}"' in step.frame for step in built) <= 1
-            built.clear()
-        for client in clients:
-            await client.aclose()  # type: ignore[attr-defined]
+                while turn == "events" and '"heartbeat"' in steps[0].frame:  # it was its time
+                    steps = [await anext(client) for client in clients]
+                assert f'"type":"{turn}"' in steps[0].frame
+                assert len({id(step.lines) for step in steps}) == 1
+                assert sum(f'"type":"{turn}"' in step.frame for step in built) <= 1
+                built.clear()
+            for client in clients:
+                await client.aclose()  # type: ignore[attr-defined]
 
 
 async def test_a_heartbeat_claims_no_change_that_was_not_told(
     source: StoreSource, valkey_url: str, quick_heartbeat: None
 ) -> None:
     """Its id is where the client stands: it would else miss what is about to be told."""
-    async with running(valkey_url, source) as hub, hub.watch(SHOWTIME) as channel:
-        assert await channel.ready(5)
-        client = live._steps(channel, "", 0)
-        first = await anext(client)
-        beat_at = live._next_beat(asyncio.get_running_loop().time())
-        await change(source.stores, "A1")
-        await eventually(lambda: channel.mirror.seq == first.seq + 1)
-        await eventually(lambda: asyncio.get_running_loop().time() > beat_at)
-        beat = await anext(client)
-        assert json.loads(beat.frame)["type"] == "heartbeat"
-        assert f"id: {first.epoch}:{first.seq}\n".encode() in beat.lines
-        assert (json.loads(beat.frame)["seq"], beat.seq) == (first.seq, first.seq)
-        await client.aclose()  # type: ignore[attr-defined]
+    async with running(valkey_url, source) as hub:
+        with hub.watched(SHOWTIME) as channel:
+            assert await channel.ready(5)
+            client = live._steps(channel, "", 0)
+            first = await anext(client)
+            beat_at = live._next_beat(asyncio.get_running_loop().time())
+            await change(source.stores, "A1")
+            await eventually(lambda: channel.mirror.seq == first.seq + 1)
+            await eventually(lambda: asyncio.get_running_loop().time() > beat_at)
+            beat = await anext(client)
+            assert json.loads(beat.frame)["type"] == "heartbeat"
+            assert f"id: {first.epoch}:{first.seq}\n".encode() in beat.lines
+            assert (json.loads(beat.frame)["seq"], beat.seq) == (first.seq, first.seq)
+            await client.aclose()  # type: ignore[attr-defined]
 
 
 # -- a crowd that comes at once --------------------------------------------------------------------
@@ -426,10 +428,11 @@ async def test_a_late_snapshot_tells_the_time_of_now(
     source: StoreSource, valkey_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(channel_module, "FRESH_SECONDS", 0.02)
-    async with running(valkey_url, source) as hub, hub.watch(SHOWTIME) as channel:
-        assert await channel.ready(5)
-        first = json.loads(channel.first_step("", 0).frame)
-        await asyncio.sleep(0.05)
-        later = json.loads(channel.first_step("", 0).frame)
+    async with running(valkey_url, source) as hub:
+        with hub.watched(SHOWTIME) as channel:
+            assert await channel.ready(5)
+            first = json.loads(channel.first_step("", 0).frame)
+            await asyncio.sleep(0.05)
+            later = json.loads(channel.first_step("", 0).frame)
     assert later["server_time"] - first["server_time"] >= 40
     assert later["states"] == first["states"]

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 
 from server.detached import end
 from server.realtime.channel import WINDOW_SECONDS, Channel, Source
@@ -56,12 +56,6 @@ class Hub:
         """Return how many watch, and how many showtimes are mirrored for them."""
         channels = self._channels.values()
         return {"watchers": sum(each.watchers for each in channels), "mirrors": len(channels)}
-
-    @contextlib.asynccontextmanager
-    async def watch(self, showtime_id: str) -> AsyncIterator[Channel]:
-        """The same as `watched`, for one who has a task."""
-        with self.watched(showtime_id) as channel:
-            yield channel
 
     @contextlib.contextmanager
     def watched(self, showtime_id: str) -> Iterator[Channel]:

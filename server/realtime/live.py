@@ -78,7 +78,7 @@ class LiveRoutes:
             raise NotFound
         if self._caps.is_full(request):
             raise RateLimited("Too many connections from your address.", retry_after=10)
-        async with self._hub.watch(showtime_id) as channel:
+        with self._hub.watched(showtime_id) as channel:
             if not await channel.ready(_READY_SECONDS):
                 raise StoreUnavailable
             if channel.missing:
@@ -91,7 +91,7 @@ class LiveRoutes:
             with self._caps.place(request) as free:
                 if not free:
                     return
-                async with self._hub.watch(showtime_id) as channel:
+                with self._hub.watched(showtime_id) as channel:
                     async for step in _steps(channel, *position):
                         yield step.lines
 
