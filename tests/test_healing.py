@@ -17,6 +17,7 @@ import pytest
 import pytest_asyncio
 
 from server.embedded import EmbeddedMongo, EmbeddedValkey
+from server.realtime.audience import MOST_BUFFERED
 from server.realtime.channel import WIDEST_SECONDS
 from tests.healing import HEALED_SECONDS, Lags, Stage, staged
 from tests.live_crowd import SLOW_RATE, Watcher
@@ -32,8 +33,11 @@ FROZEN_SECONDS = 5.0
 PATIENCE_SECONDS = 25.0
 """Within that, one who never reads is let go: ten seconds after being full."""
 BUSY_SECONDS = 1.0
-MOST_GROWTH = 16 * 1024 * 1024
-"""Bytes that both servers together may take more, with twenty who do not read."""
+"""A machine that is shared may hold up a few deliveries by so much."""
+DEAF = WATCHERS // 100
+GROWTH_ANYWAY = 4 * 1024 * 1024
+"""Bytes that both servers together may take more while the seats change, whoever watches."""
+MOST_GROWTH = DEAF * MOST_BUFFERED + GROWTH_ANYWAY
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", name="store")
@@ -102,10 +106,10 @@ async def test_a_frozen_store(stage: Stage, store: EmbeddedValkey, told: Tell) -
 
 
 async def test_watchers_that_never_read(stage: Stage, told: Tell) -> None:
-    """They are let go, cost little until then, and delay nobody."""
+    """They are let go, hold no more than they may until then, and delay the others little."""
     calm = await stage.flowing(_passed(3.0), most=5)
     memory, gone = stage.resident(), await stage.let_go()
-    deaf = await stage.crowd.join("deaf", WATCHERS // 100)
+    deaf = await stage.crowd.join("deaf", DEAF)
     assert stage.connected() == WATCHERS + len(deaf)
     began = time.monotonic()
 
@@ -122,7 +126,7 @@ async def test_watchers_that_never_read(stage: Stage, told: Tell) -> None:
         f"                    with them after {lags}",
     )
     assert growth < MOST_GROWTH
-    _nobody_was_delayed(calm, lags)
+    _most_were_hardly_delayed(calm, lags)
     async with asyncio.timeout(5):
         while stage.connected() != WATCHERS:
             await asyncio.sleep(0.1)
@@ -151,7 +155,7 @@ async def test_watchers_that_read_slowly(stage: Stage, told: Tell) -> None:
     )
     assert busy > 0.2
     assert await stage.let_go() == gone
-    _nobody_was_delayed(calm, lags)
+    _most_were_hardly_delayed(calm, lags)
 
 
 async def test_a_server_that_leaves(stage: Stage, told: Tell) -> None:
@@ -188,7 +192,8 @@ def _received(watchers: list[Watcher]) -> int:
     return sum(watcher.received for watcher in watchers)
 
 
-def _nobody_was_delayed(calm: Lags, lags: Lags) -> None:
-    """Not by more than a window; single deliveries may be late on a machine that is busy."""
+def _most_were_hardly_delayed(calm: Lags, lags: Lags) -> None:
+    """Half of the deliveries may be later by a window, and 99 of 100 by BUSY_SECONDS, as on a
+    machine that is busy. Of the last hundredth nothing is said."""
     assert lags.at(0.5) < calm.at(0.5) + WIDEST_SECONDS
     assert lags.at(0.99) < calm.at(0.99) + BUSY_SECONDS
