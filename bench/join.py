@@ -1,7 +1,8 @@
-"""5,000 browsers join one showtime at once: CPU, commands to Redis and memory for each of them.
+"""5,000 browsers join one showtime, 500 at a time: CPU, commands to Redis and memory for each.
 
-A real `rowlock serve`, whose showtime no process has watched before, without background work and
-limits: with them, an address costs Redis one command more for every few of its sockets. Beside it,
+A real `rowlock serve`, whose showtime no process has watched before, with BACKGROUND_WORK=off and
+RATE_LIMITS=off: limits cost Redis one command more for every few sockets of an address. However
+many join, it may read the seats once; the benchmark fails when it reads them more often. Beside it,
 in turns, a plain Starlette server (`bench.plain_server`) whose route accepts, reads the states from
 Redis and sends them. CPU time, user and system, of the server alone; joins per second are of the
 whole machine, which browsers' ends and stores share. Memory is what the server's process holds more
@@ -31,6 +32,8 @@ SEATS = 900
 AT_ONCE = 500
 WARMING = 200
 TARGET_KIB = 16
+READ = "hgetall"
+"""The command that reads the seats, inside a script or not."""
 _UNSEEN = {"info", "client|setinfo", "client|setname", "hello", "select", "ping"}
 """Commands of connections, and of those who count."""
 
@@ -67,6 +70,7 @@ async def measure(watchers: int, times: int) -> None:
                 server = psutil.Process(rowlock.pid)
                 paths = [f"/api/showtimes/{each}/live" for each in ("sho_warm", showtime)]
                 ours.append(await crowd(stores, server, rowlock.port, paths, watchers))
+                read_once(ours[-1])
             async with plain_server(stores, showtime) as (server, port):
                 plain.append(await crowd(stores, server, port, ["/join", "/join"], watchers))
     report(watchers, ours, plain)
@@ -113,6 +117,13 @@ async def crowd(
     return Joined(1e6 * cpu / count, memory / count / 1024, count / seconds, issued)
 
 
+def read_once(joined: Joined) -> None:
+    """Raise RuntimeError unless the one process has read the seats once for all who came."""
+    reads = joined.commands.get(READ, 0)
+    if reads != 1:
+        raise RuntimeError(f"the seats were read {reads} times from Redis, and once is enough")
+
+
 async def commands(stores: ground.Stores) -> dict[str, int]:
     """Return how often each command was sent to Redis so far."""
     redis = connect(stores.redis_url)
@@ -148,7 +159,7 @@ def report(watchers: int, ours: list[Joined], plain: list[Joined]) -> None:
         ratios = [getattr(o, name) / getattr(p, name) for o, p in zip(ours, plain, strict=True)]
         spread = f"({min(ratios):.2f} to {max(ratios):.2f})"
         print(f"  ratio of {name} to plain {median(ratios):.2f} {spread}")
-    print(f"  target: {TARGET_KIB} KiB or less, and one read of the showtime")
+    print(f"  target: {TARGET_KIB} KiB or less; one read of the showtime, which was kept to")
 
 
 if __name__ == "__main__":
