@@ -180,7 +180,8 @@ class Stage:
 
 
 def long_names(layout: Layout) -> Layout:
-    """Give each seat as long an id as CONTRACT allows: what is told of it takes most that way."""
+    """Give each seat as long an id as the public interface allows: what is told of it takes
+    most that way."""
     return Layout(
         tuple(
             Row(row.label, tuple(replace(seat, id=f"{seat.id:_>16}") for seat in row.seats))

@@ -1,7 +1,8 @@
-"""Thousands of watchers of one live map, each with a map of its own, held to CONTRACT's rule.
+"""Thousands of watchers of one live map, each with a map of its own, held to the public rule.
 
-Their rule: another epoch -> reconnect without a position; `seq` <= mine -> ignore; `prev` <= mine
--> apply; `prev` > mine, or a heartbeat that is ahead of me -> a gap, reconnect with my position.
+/asyncapi.json tells it: another epoch -> reconnect without a position; `seq` <= mine -> ignore;
+`prev` <= mine -> apply; `prev` > mine, or a heartbeat that is ahead of me -> a gap, reconnect with
+my position.
 """
 
 import asyncio
@@ -39,7 +40,7 @@ class Crowd:
         """Events of all kinds of watchers: `connects`, `resumed`, `gaps`, `new epochs`, `ignored`
         and `closed CODE`."""
         self.problems: list[str] = []
-        """What the servers sent that CONTRACT does not allow."""
+        """What the servers sent that the public interface does not allow."""
         self.lags: dict[Kind, array[float]] = {"reading": array("f"), "slow": array("f")}
         """Seconds from script to arrival of the oldest change in each frame."""
         self.maps = Maps(seats, lock_seconds=lock_seconds)

@@ -1,8 +1,8 @@
 """`/api/showtimes/{id}/live`: the live seat map as WebSocket, or as SSE for those who ask for that.
 
-Anonymous and one-way: a client only chooses where to begin (`?epoch=&seq=`). Close codes as in
-CONTRACT: 1008 origin refused, 1013 try later (so many connections has the address, or a store
-does not answer), 4404 no such showtime, 4408 too slow.
+Anonymous and one-way: a client only chooses where to begin (`?epoch=&seq=`). Close codes
+(/asyncapi.json lists them): 1008 origin refused, 1013 try later (so many connections has the
+address, or a store does not answer), 4404 no such showtime, 4408 too slow.
 """
 
 import asyncio
