@@ -198,7 +198,8 @@ async def test_who_is_full_after_the_first_step_waits_and_goes_on_from_there(tol
     told.seq = 5
     told.join(pipe)
     told.seq = 6
-    assert not told.audience.tell(told.rounds.append) or texts(pipe) == ["to 5"]
+    assert not told.audience.tell(told.rounds.append), "nobody is there to be told"
+    assert texts(pipe) == ["to 5"]
     pipe.drain()
     assert texts(pipe) == ["to 5", "5-6"]
 
