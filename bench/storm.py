@@ -8,7 +8,9 @@ All of them follow the client's rule to the letter (`bench.map_ends`), and at th
 to be that of Redis.
 
 Browsers' ends, those who lock, Valkey and the server share the machine: on two cores the server has
-less than one to itself. How long it could have run and no core was free is told beside the figures.
+less than one to itself. No process is pinned to a core, and no reference runs beside it: the figures
+are of this machine in this hour and no ratio, unlike those of the other benchmarks. How long the
+server could have run and no core was free is told beside them.
 """
 
 import asyncio
