@@ -7,10 +7,10 @@ read at once. The others are read in turns, about once a second: their kernel ke
 All of them follow the client's rule to the letter (`bench.map_ends`), and at the end every map has
 to be that of Redis.
 
-Browsers' ends, those who lock, Valkey and the server share the machine: on two cores the server has
-less than one to itself. No process is pinned to a core, and no reference runs beside it: the figures
-are of this machine in this hour and no ratio, unlike those of the other benchmarks. How long the
-server could have run and no core was free is told beside them.
+Browsers' ends, those who lock, Valkey and the server share the machine: on two cores the server
+has less than one to itself. No process is pinned to a core, and no reference runs beside it: the
+figures are of this machine in this hour and no ratio, unlike those of the other benchmarks. How
+long the server could have run and no core was free is told beside them.
 """
 
 import asyncio

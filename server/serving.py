@@ -16,7 +16,7 @@ from starlette.types import ASGIApp
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from server.realtime.framed import FramedProtocol, differences
-from server.realtime.protocol import AbortableProtocol
+from server.realtime.protocol import AbortableHttpProtocol, AbortableProtocol
 
 logger = logging.getLogger("rowlock.serving")
 
@@ -88,7 +88,7 @@ async def serve(app: ASGIApp, listener: socket.socket, ready: Callable[[], None]
     _open_as_much_as_may_be()
     config = uvicorn.Config(
         app,
-        http="httptools",
+        http=AbortableHttpProtocol,
         ws=FramedProtocol,
         ws_per_message_deflate=False,
         ws_max_size=_MAX_CLIENT_MESSAGE,

@@ -20,8 +20,10 @@ from server.metrics import Metrics
 from server.realtime import audience, frames, live
 from server.realtime import channel as channel_module
 from server.realtime.frames import Step
+from server.realtime.hub import Hub
 from server.realtime.live import LiveRoutes
 from server.serving import bind, serve
+from server.socket_caps import SocketCaps
 from tests.seat_stores import SHOWTIME
 from tests.test_hub import LAYOUT, StoreSource, change, eventually, running, source
 
@@ -33,25 +35,36 @@ OURS = "http://ours.example"
 @asynccontextmanager
 async def served(url: str, source: StoreSource, **options: Any) -> AsyncIterator[str]:
     """Serve the live map alone; yields host:port."""
-    async with running(url, source, **options) as hub:
-        routes = LiveRoutes(hub, lambda origin, host: origin == OURS).routes
-        app = RequestEnvelope(Starlette(routes=routes, exception_handlers=exception_handlers(())))
-        ready = asyncio.Event()
-        with bind("127.0.0.1", 0) as listener:
-            serving = asyncio.create_task(serve(app, listener, ready.set))
-            await ready.wait()
-            try:
-                yield f"127.0.0.1:{listener.getsockname()[1]}"
-            finally:
-                serving.cancel()
-                with suppress(asyncio.CancelledError):
-                    await serving
+    async with running(url, source, **options) as hub, serving_from(hub) as host:
+        yield host
+
+
+@asynccontextmanager
+async def serving_from(hub: Hub) -> AsyncIterator[str]:
+    routes = LiveRoutes(hub, lambda origin, host: origin == OURS).routes
+    app = RequestEnvelope(Starlette(routes=routes, exception_handlers=exception_handlers(())))
+    ready = asyncio.Event()
+    with bind("127.0.0.1", 0) as listener:
+        serving = asyncio.create_task(serve(app, listener, ready.set))
+        await ready.wait()
+        try:
+            yield f"127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            serving.cancel()
+            with suppress(asyncio.CancelledError):
+                await serving
 
 
 @pytest.fixture
 async def host(valkey_url: str, source: StoreSource) -> AsyncIterator[str]:
     async with served(valkey_url, source) as host:
         yield host
+
+
+@pytest.fixture
+async def served_hub(valkey_url: str, source: StoreSource) -> AsyncIterator[tuple[str, Hub]]:
+    async with running(valkey_url, source) as hub, serving_from(hub) as host:
+        yield host, hub
 
 
 @pytest.fixture
@@ -436,3 +449,78 @@ async def test_a_late_snapshot_tells_the_time_of_now(
             later = json.loads(channel.first_step("", 0).frame)
     assert later["server_time"] - first["server_time"] >= 40
     assert later["states"] == first["states"]
+
+
+@asynccontextmanager
+async def asked(host: str, *lines: str) -> AsyncIterator[tuple[Any, Any]]:
+    """Send requests over one connection, without waiting for answers."""
+    name, _, port = host.partition(":")
+    reader, writer = await asyncio.open_connection(name, int(port))
+    for line in lines:
+        writer.write(f"{line} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+    try:
+        yield reader, writer
+    finally:
+        writer.transport.abort()
+
+
+PATH = f"/api/showtimes/{SHOWTIME}/live"
+
+
+@pytest.mark.usefixtures("quick_heartbeat")
+@pytest.mark.parametrize("more", [[], [f"GET {PATH}"], ["GET /nowhere"] * 3])
+async def test_a_stream_ends_with_its_connection_whatever_else_was_asked_on_it(
+    served_hub: tuple[str, Hub], caplog: pytest.LogCaptureFixture, more: list[str]
+) -> None:
+    """uvicorn tells of the end only to the newest request of a connection."""
+    host, hub = served_hub
+    for _ in range(5):
+        async with asked(host, f"GET {PATH}") as (reader, writer):
+            async with asyncio.timeout(5):
+                await reader.readuntil(b"snapshot")
+            assert hub.census()["watchers"] == 1
+            for line in more:
+                writer.write(f"{line} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+            await asyncio.sleep(0.02)
+        await eventually(lambda: hub.census()["watchers"] == 0)
+    assert caplog.records == []
+
+
+async def test_who_asks_for_the_head_of_a_stream_gets_it_and_goes_on(host: str) -> None:
+    async with (
+        asyncio.timeout(5),
+        asked(host, f"HEAD {PATH}", "HEAD /nowhere") as (reader, _),
+    ):
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200 ")
+        assert b"content-type: text/event-stream" in head
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 404 ")
+
+
+async def test_a_stream_that_takes_nothing_for_long_is_cut(
+    served_hub: tuple[str, Hub], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, hub = served_hub
+    monkeypatch.setattr(audience, "SLOW_SECONDS", 0.05)
+    cut = asyncio.Event()
+    scope = {
+        "type": "http",
+        "headers": [],
+        "client": ("127.0.0.1", 1),
+        "extensions": {"rowlock.abort": {"call": cut.set}},
+    }
+
+    async def nothing() -> Any:
+        await asyncio.Event().wait()
+
+    async def send(message: Any) -> None:
+        if message["type"] == "http.response.body" and not cut.is_set():
+            await nothing()
+
+    stream = live._Events({}, SocketCaps(), hub, SHOWTIME, ("", 0))
+    with hub.watched(SHOWTIME) as channel:
+        assert await channel.ready(5)
+        async with asyncio.timeout(5):
+            await stream(scope, nothing, send)
+        assert cut.is_set()
+        assert channel.watchers == 1

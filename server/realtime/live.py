@@ -8,11 +8,12 @@ address, or a store does not answer), 4404 no such showtime, 4408 too slow.
 import asyncio
 import contextlib
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 
-from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
+from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from server.errors import NotFound, RateLimited, StoreUnavailable
@@ -87,15 +88,74 @@ class LiveRoutes:
         epoch, _, seq = last.partition(":")
         position = _position({"epoch": epoch, "seq": seq} if last else request.query_params)
 
-        async def body() -> AsyncIterator[bytes]:
-            with self._caps.place(request) as free:
-                if not free:
-                    return
-                with self._hub.watched(showtime_id) as channel:
-                    async for step in _steps(channel, *position):
-                        yield step.lines
+        headers = {"Content-Type": "text/event-stream; charset=utf-8"}
+        if request.method == "HEAD":
+            return Response(headers=headers)
+        return _Events(headers, self._caps, self._hub, showtime_id, position)
 
-        return StreamingResponse(body(), media_type="text/event-stream")
+
+class _Events(Response):
+    """Sends Server-Sent Events until the client has gone, or takes none for too long.
+
+    What it holds meanwhile ends with it, and so with the connection: there is no generator that
+    somebody would have to close.
+    """
+
+    def __init__(
+        self,
+        headers: Mapping[str, str],
+        caps: SocketCaps,
+        hub: Hub,
+        showtime_id: str,
+        position: tuple[str, int],
+    ) -> None:
+        super().__init__(headers=headers)
+        del self.headers["content-length"]
+        self._caps = caps
+        self._hub = hub
+        self._showtime_id = showtime_id
+        self._position = position
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        connection = HTTPConnection(scope)
+        with (
+            self._caps.place(connection) as free,
+            self._hub.watched(self._showtime_id) as channel,
+        ):
+            start = {"status": self.status_code, "headers": self.raw_headers}
+            await send({"type": "http.response.start", **start})
+            if free:
+                await _until_first(_gone(receive), self._send(channel, connection, send))
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _send(self, channel: Channel, connection: HTTPConnection, send: Send) -> None:
+        try:
+            async for step in _steps(channel, *self._position):
+                part = {"type": "http.response.body", "body": step.lines, "more_body": True}
+                async with asyncio.timeout(audience.SLOW_SECONDS):
+                    await send(part)
+        except TimeoutError:
+            channel.tally.too_slow()
+            abort(connection)
+
+
+async def _gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _until_first(*ways: Coroutine[None, None, None]) -> None:
+    """Run all of them until one has ended."""
+    tasks = [asyncio.create_task(way) for way in ways]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        ends = await asyncio.gather(*tasks, return_exceptions=True)
+    for end in ends:
+        if isinstance(end, Exception):
+            raise end
 
 
 def _position(query: Mapping[str, str]) -> tuple[str, int]:
@@ -141,14 +201,7 @@ def _leave_to(protocol: FramedProtocol, visit: _Visit, position: tuple[str, int]
 
 
 async def _serve(websocket: WebSocket, channel: Channel, epoch: str, seq: int) -> None:
-    sender = asyncio.create_task(_send(websocket, channel, epoch, seq))
-    listener = asyncio.create_task(_listen(websocket))
-    try:
-        await asyncio.wait((sender, listener), return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        sender.cancel()
-        listener.cancel()
-        await asyncio.gather(sender, listener, return_exceptions=True)
+    await _until_first(_send(websocket, channel, epoch, seq), _listen(websocket))
 
 
 async def _refuse(websocket: WebSocket, code: int) -> None:

@@ -13,7 +13,8 @@ import asyncio
 from collections.abc import Callable
 from http import HTTPStatus
 
-from starlette.websockets import WebSocket
+from starlette.requests import HTTPConnection
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import CloseCode, Frame
 from websockets.http11 import Request
@@ -177,8 +178,34 @@ def _is_utf8(data: bytes) -> bool:
     return True
 
 
-def abort(websocket: WebSocket) -> None:
+class AbortableHttpProtocol(HttpToolsProtocol):
+    """uvicorn's HTTP protocol, for answers that do not end by themselves.
+
+    uvicorn 0.54 tells of the end of a connection only to the newest request on it: an answer that
+    went on while the client had already asked for more would go on for ever.
+    """
+
+    _unanswered: tuple[RequestResponseCycle, ...] = ()
+
+    def on_headers_complete(self) -> None:
+        self.scope["extensions"] = {_ABORT: {"call": self.transport.abort}}
+        super().on_headers_complete()
+        if self.cycle:
+            earlier = (cycle for cycle in self._unanswered if not cycle.response_complete)
+            self._unanswered = (*earlier, self.cycle)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        for cycle in self._unanswered:
+            if not cycle.response_complete:
+                cycle.disconnected = True
+                cycle.message_event.set()
+        self._unanswered = ()
+
+
+def abort(connection: HTTPConnection) -> None:
     """Cut the connection without a word; the application hears that it is gone."""
-    extension: dict[str, Callable[[], None]] = websocket.scope["extensions"].get(_ABORT, {})
+    extensions = connection.scope.get("extensions") or {}
+    extension: dict[str, Callable[[], None]] = extensions.get(_ABORT, {})
     if "call" in extension:
         extension["call"]()
