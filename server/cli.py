@@ -93,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
         if command is serve_alone:
             added.add_argument(
                 "--workers",
-                type=_count,
+                type=_from(1),
                 default=1,
                 metavar="N",
                 help="so many processes on the port, and one for the background work",
@@ -111,16 +111,20 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _count(text: str) -> int:
-    """Read how many; raises ValueError."""
-    if (count := int(text)) < 1:
-        raise ValueError
-    return count
+def _from(least: int) -> Callable[[str], int]:
+    """Return what reads a number of at least so much."""
+
+    def read(text: str) -> int:
+        if not text.isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text!r} is no number from {least} on")
+        return int(text)
+
+    return read
 
 
 def _ask_for_a_crowd(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--watchers", type=int, default=100, metavar="N", help="default 100")
-    parser.add_argument("--buyers", type=int, default=10, metavar="M", help="default 10")
+    parser.add_argument("--watchers", type=_from(0), default=100, metavar="N", help="default 100")
+    parser.add_argument("--buyers", type=_from(0), default=10, metavar="M", help="default 10")
     parser.add_argument("--server", default="", metavar="URL", help="default: that of the settings")
     parser.add_argument("--showtime", default="", metavar="ID", help="default: an empty one")
     parser.add_argument("--seconds", type=float, metavar="S", help="default: until Ctrl-C")
@@ -236,6 +240,8 @@ async def grant_admin(settings: Settings, arguments: argparse.Namespace) -> None
 
 
 async def simulate(settings: Settings, arguments: argparse.Namespace) -> None:
+    if not arguments.watchers + arguments.buyers:
+        raise CommandError("nobody is to be sent: give --watchers or --buyers")
     wish = crowd.Wish(
         server=(arguments.server or settings.origin).rstrip("/"),
         showtime=arguments.showtime,

@@ -277,3 +277,20 @@ async def test_the_command_says_in_one_line_that_nobody_is_there(tmp_path):
         out, err = await process.communicate()
     assert (process.returncode, out) == (1, b"")
     assert err == b"rowlock: no server answers at http://127.0.0.1:1\n"
+
+
+@pytest.mark.parametrize(
+    ("asked", "code"),
+    [
+        (["--watchers", "0", "--buyers", "0"], 1),
+        (["--watchers", "-1"], 2),
+        (["--buyers", "-5"], 2),
+    ],
+)
+async def test_a_crowd_of_nobody_is_refused(tmp_path, asked, code):
+    process = await simulate(tmp_path, "--seconds", "1", *asked)
+    async with asyncio.timeout(20):
+        out, err = await process.communicate()
+    assert process.returncode == code
+    assert out == b""
+    assert (b"nobody is to be sent" if code == 1 else b"is no number from 0 on") in err

@@ -311,6 +311,20 @@ async def test_a_mirror_outlives_its_last_watcher_for_a_while(
     assert source.reads == 2
 
 
+async def test_a_while_begins_with_the_last_one_to_leave(
+    source: StoreSource, valkey_url: str
+) -> None:
+    async with running(valkey_url, source, keep_seconds=0.3) as hub:
+        with hub.watched(SHOWTIME) as first:
+            assert await first.ready(5)
+        for _ in range(4):
+            await asyncio.sleep(0.1)
+            with hub.watched(SHOWTIME) as again:
+                assert again is first
+        assert source.reads == 1
+        await eventually(lambda: hub._channels == {})
+
+
 async def test_a_store_that_comes_late_is_awaited(source: StoreSource) -> None:
     """No connection is no error: the channel is ready once there is one."""
     async with running("redis://127.0.0.1:1/0", source) as hub:

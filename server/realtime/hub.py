@@ -39,6 +39,8 @@ class Hub:
         self._source = source
         self._tally = tally or Uncounted()
         self._channels: dict[str, Channel] = {}
+        self._unwatched: dict[Channel, asyncio.TimerHandle] = {}
+        """Those that nobody watches, and when they are forgotten."""
         self._tail_check: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -49,6 +51,8 @@ class Hub:
         if self._tail_check:
             await end(self._tail_check)
         await self._listener.stop()
+        for timer in self._unwatched.values():
+            timer.cancel()
         for channel in self._channels.values():
             channel.close()
 
@@ -72,6 +76,8 @@ class Hub:
         if channel is None:
             channel = self._channels[showtime_id] = Channel(showtime_id, self._source, self._tally)
             self._listener.subscribe(showtime_keys(showtime_id)["channel"])
+        elif timer := self._unwatched.pop(channel, None):
+            timer.cancel()
         channel.watchers += 1
         self._tally.came()
         return channel
@@ -81,14 +87,14 @@ class Hub:
         channel.watchers -= 1
         if not channel.watchers:
             wait = 0.0 if channel.missing else self._keep_seconds
-            asyncio.get_running_loop().call_later(wait, self._forget, channel)
+            loop = asyncio.get_running_loop()
+            self._unwatched[channel] = loop.call_later(wait, self._forget, channel)
 
     def _forget(self, channel: Channel) -> None:
         showtime_id = channel.mirror.showtime_id
-        if not channel.watchers and self._channels.get(showtime_id) is channel:
-            del self._channels[showtime_id]
-            self._listener.unsubscribe(showtime_keys(showtime_id)["channel"])
-            channel.close()
+        del self._unwatched[channel], self._channels[showtime_id]
+        self._listener.unsubscribe(showtime_keys(showtime_id)["channel"])
+        channel.close()
 
     def _heard(self, name: str, payload: bytes) -> None:
         if channel := self._channels.get(showtime_of_channel(name)):
