@@ -86,7 +86,8 @@ Anonymous and one-way. With a position (`?epoch=&seq=`) it begins with `events` 
 server can bridge, else with a `snapshot`.
 
 The rule: another `epoch`: reconnect without a position. `seq` not above mine: ignore. `prev` not \
-above mine: apply, values are absolute. `prev` above mine: a gap, reconnect with my position.
+above mine: apply, values are absolute. `prev` above mine, or `seq` of a heartbeat: a gap, \
+reconnect with my position.
 
 Close codes: 1008 origin refused; 1012 restart and 4408 too slow: come back after a random delay; \
 1013 try later; 4404 no such showtime. The same frames come as Server-Sent Events for \
