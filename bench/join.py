@@ -67,12 +67,11 @@ async def measure(watchers: int, times: int) -> None:
         for showtime in showtimes[1:]:
             async with ground.server(stores, BACKGROUND_WORK="off") as rowlock:
                 await loaded(rowlock.address, showtime)
-                server = psutil.Process(rowlock.pid)
                 paths = [f"/api/showtimes/{each}/live" for each in ("sho_warm", showtime)]
-                ours.append(await crowd(stores, server, rowlock.port, paths, watchers))
+                ours.append(await crowd(stores, rowlock, paths, watchers))
                 read_once(ours[-1])
-            async with plain_server(stores, showtime) as (server, port):
-                plain.append(await crowd(stores, server, port, ["/join", "/join"], watchers))
+            async with plain_server(stores, showtime) as server:
+                plain.append(await crowd(stores, server, ["/join", "/join"], watchers))
     report(watchers, ours, plain)
 
 
@@ -83,9 +82,7 @@ async def loaded(address: str, showtime: str) -> None:
 
 
 @asynccontextmanager
-async def plain_server(
-    stores: ground.Stores, showtime: str
-) -> AsyncIterator[tuple[psutil.Process, int]]:
+async def plain_server(stores: ground.Stores, showtime: str) -> AsyncIterator[ground.Process]:
     key = showtime_keys(showtime)["seats_key"]
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "bench.plain_server", stores.redis_url, key),
@@ -93,23 +90,24 @@ async def plain_server(
     )
     try:
         assert process.stdout
-        yield psutil.Process(process.pid), int(await process.stdout.readline())
+        port = int(await process.stdout.readline())
+        yield ground.Process(f"http://127.0.0.1:{port}", process.pid)
     finally:
         process.terminate()
         await process.wait()
 
 
 async def crowd(
-    stores: ground.Stores, server: psutil.Process, port: int, paths: list[str], count: int
+    stores: ground.Stores, server: ground.Process, paths: list[str], count: int
 ) -> Joined:
     """Let some come to the first path, so that the server has done everything once, and then all
     to the second."""
-    sinks = await connected(port, paths[0], WARMING)
+    sinks = await connected(server.port, paths[0], WARMING)
     before = await commands(stores)
-    cpu, memory, began = spent(server), held(server), perf_counter()
-    sinks += await connected(port, paths[1], count, AT_ONCE)
+    cpu, memory, began = server.cpu_seconds(), held(server), perf_counter()
+    sinks += await connected(server.port, paths[1], count, AT_ONCE)
     seconds = perf_counter() - began
-    cpu, memory = spent(server) - cpu, held(server) - memory
+    cpu, memory = server.cpu_seconds() - cpu, held(server) - memory
     after = await commands(stores)
     for sink in sinks:
         sink.transport.abort()  # type: ignore[attr-defined]
@@ -135,13 +133,8 @@ async def commands(stores: ground.Stores) -> dict[str, int]:
     return {name: count for name, count in counts.items() if name not in _UNSEEN}
 
 
-def spent(server: psutil.Process) -> float:
-    times = server.cpu_times()
-    return float(times.user + times.system)
-
-
-def held(server: psutil.Process) -> int:
-    memory = server.memory_info()
+def held(server: ground.Process) -> int:
+    memory = psutil.Process(server.pid).memory_info()
     return int(memory.rss - getattr(memory, "shared", 0))
 
 

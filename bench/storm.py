@@ -20,7 +20,6 @@ from pathlib import Path
 from statistics import median, quantiles
 
 import httpx
-import psutil
 
 from bench import ground
 from bench.map_ends import End
@@ -56,11 +55,10 @@ async def measure(times: int) -> None:
             ends = [End(SHOWTIME, TTL_SECONDS, seats) for _ in range(WATCHERS)]
             for first in range(0, WATCHERS, 100):
                 await asyncio.gather(*(end.open(rowlock.port) for end in ends[first : first + 100]))
-            process = psutil.Process(rowlock.pid)
             gc.collect()
             gc.freeze()  # a pause of our own would look like the server's
             a_run = SECONDS * CHANGES_A_SECOND
-            runs = [await Run(store, ends, process, n * a_run).go() for n in range(times)]
+            runs = [await Run(store, ends, rowlock, n * a_run).go() for n in range(times)]
             await redis.aclose()
     report(runs)
 
@@ -73,7 +71,7 @@ class Run:
     """Some seconds of the storm, and what was seen."""
 
     def __init__(
-        self, store: SeatStore, ends: list[End], server: psutil.Process, begin: int
+        self, store: SeatStore, ends: list[End], server: ground.Process, begin: int
     ) -> None:
         """`begin`: how many changes there were in earlier runs."""
         self._store = store
@@ -91,11 +89,11 @@ class Run:
         for end in self._sampled:
             loop.add_reader(end.socket, self._heard, end)
         sweeping = asyncio.create_task(self._sweep())
-        before, waited, frames = self._cpu(), self._waited(), self._ends[0].frames
+        before, waited, frames = self._server.cpu_seconds(), self._waited(), self._ends[0].frames
         began = loop.time()
         await self._changes()
         seconds = loop.time() - began
-        self.load = (self._cpu() - before) / seconds
+        self.load = (self._server.cpu_seconds() - before) / seconds
         self.waited = (self._waited() - waited) / seconds
         self.flushes = (self._ends[0].frames - frames) / seconds
         try:
@@ -149,10 +147,6 @@ class Run:
         for state in {end.state for end in self._ends}:
             if (state.epoch, state.states) != (stored.epoch, wanted):
                 raise RuntimeError("a watcher's map is not that of Redis")
-
-    def _cpu(self) -> float:
-        spent = self._server.cpu_times()
-        return float(spent.user + spent.system)
 
     def _waited(self) -> float:
         """Seconds that the server could have run, and the machine had no core free for it."""
