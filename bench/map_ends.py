@@ -47,6 +47,8 @@ class State:
                     raise RuntimeError(f"a watcher at {self.seq} was told what follows {prev}")
                 return self._changed(frame, seq, seats) if seq > self.seq else self
             case {"type": "heartbeat", "seq": int(seq)}:
+                if seq > self.seq:
+                    raise RuntimeError(f"a watcher at {self.seq} was not told of {seq}")
                 return self
         raise RuntimeError(f"a frame that nobody expects: {frame}")
 
