@@ -58,7 +58,7 @@ from server.repo.bookings import BookingRepo
 from server.repo.claims import ClaimStore
 from server.repo.idempotency import IdempotencyRepo
 from server.repo.layouts import LayoutRepo
-from server.repo.seat_answers import SeatStates
+from server.repo.seat_answers import SeatStates, StoredPosition
 from server.repo.showtimes import ShowtimeRepo
 from server.seat_maps import SeatMaps
 from server.serving import BehindProxies
@@ -208,7 +208,7 @@ class MirrorSource:
     async def states(self, showtime_id: str) -> tuple[Layout, SeatStates]:
         return await self._maps.states(showtime_id)
 
-    async def positions(self, showtime_ids: list[str]) -> list[tuple[str, int] | None]:
+    async def positions(self, showtime_ids: list[str]) -> list[StoredPosition]:
         return await self._parts.seat_store.positions(showtime_ids)
 
     async def renew(self, showtime_id: str, stale_epoch: str) -> None:

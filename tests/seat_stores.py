@@ -58,7 +58,7 @@ class Stores:
 
     async def seq(self) -> int:
         (position,) = await self.seats.positions([SHOWTIME])
-        assert position is not None
+        assert isinstance(position, tuple)
         return position[1]
 
     async def log(self) -> list[LogEntry]:

@@ -88,7 +88,8 @@ class Crowd:
                 for showtime in self.showtimes:
                     await _stir(store, showtime)
             found = await store.positions(self.showtimes)
-            return {name: at for name, at in zip(self.showtimes, found, strict=True) if at}
+            pairs = zip(self.showtimes, found, strict=True)
+            return {name: at for name, at in pairs if isinstance(at, tuple)}
         finally:
             await client.aclose()
 

@@ -10,11 +10,11 @@ import pytest
 
 from server.catalogue import Layout, Row, Seat
 from server.embedded import EmbeddedValkey
-from server.errors import NotFound
+from server.errors import NotFound, StoreUnavailable
 from server.realtime.channel import Channel
 from server.realtime.hub import Hub
 from server.repo.keys import showtime_keys
-from server.repo.seat_answers import SeatStates, ShowtimeNotLoaded
+from server.repo.seat_answers import SeatStates, ShowtimeNotLoaded, StoredPosition
 from tests.seat_stores import SHOWTIME, Stores, opened
 from tests.toxic_proxy import ToxicProxy
 
@@ -42,7 +42,7 @@ class StoreSource:
         assert states is not None
         return LAYOUT, states
 
-    async def positions(self, showtime_ids: list[str]) -> list[tuple[str, int] | None]:
+    async def positions(self, showtime_ids: list[str]) -> list[StoredPosition]:
         return await self.stores.seats.positions(showtime_ids)
 
     async def renew(self, showtime_id: str, stale_epoch: str) -> None:
@@ -230,7 +230,7 @@ async def test_the_tails_of_all_mirrors_are_asked_for_at_once(
     asked: list[list[str]] = []
     real = source.positions
 
-    async def positions(showtime_ids: list[str]) -> list[tuple[str, int] | None]:
+    async def positions(showtime_ids: list[str]) -> list[StoredPosition]:
         asked.append(showtime_ids)
         return await real(showtime_ids)
 
@@ -242,6 +242,31 @@ async def test_the_tails_of_all_mirrors_are_asked_for_at_once(
             assert await channel.ready(5)
         await hub._check_all()
         assert [set(names) for names in asked] == [source.names]
+
+
+async def test_a_server_that_says_nothing_stops_no_other_tail_check(
+    source: StoreSource, valkey_url: str
+) -> None:
+    """A position that is not told is passed over; the others are compared, and it is looked for."""
+    real = source.positions
+
+    async def positions(showtime_ids: list[str]) -> list[StoredPosition]:
+        told = await real(showtime_ids)
+        return [
+            StoreUnavailable() if name == "sho_gone" else at
+            for name, at in zip(showtime_ids, told, strict=True)
+        ]
+
+    source.positions = positions  # type: ignore[method-assign]
+    source.names = {SHOWTIME, "sho_gone"}
+    async with running(valkey_url, source, tail_check_seconds=0.2) as hub:
+        with hub.watched("sho_gone") as gone, hub.watched(SHOWTIME) as channel:
+            assert await gone.ready(5)
+            assert await channel.ready(5)
+            lost = deaf_to(hub, 1)
+            await change(source.stores, "A1")
+            await agree(channel, source.stores)
+            assert lost == [1]
 
 
 async def test_a_wipe_begins_a_new_epoch(source: StoreSource, valkey_url: str) -> None:

@@ -18,10 +18,11 @@ from server.child_server import ChildServer
 from server.errors import StoreUnavailable
 from server.realtime.listener import Listener
 from server.redis_nodes import slot_of
-from server.repo.keys import PARTITIONS, TAGS, partition_keys
+from server.repo.keys import PARTITIONS, TAGS, partition_keys, partition_of, showtime_keys
 from server.repo.rate_limits import Bucket, TokenBuckets
 from server.repo.redis import Redis, Scripts, answer, connect, run_ids, server_version
 from server.repo.redis_cluster import Cluster as ClusterClient
+from server.repo.seats import SeatStore
 from tests import redis_clusters
 from tests.fallible_stores import client_of, gone
 from tests.redis_clusters import Cluster, ask, cluster, sentinels
@@ -206,6 +207,29 @@ async def test_a_frozen_node_holds_back_its_own_calls_alone(
                 await call
     assert 0 < len(held) < 16
     assert set(await run_everywhere(scripts)) == {"ok"}
+
+
+async def test_a_frozen_node_holds_back_its_own_positions_alone(
+    client: ClusterClient, nodes: Cluster
+) -> None:
+    """Of one pipeline: what the others have comes in time, also by way of MOVED."""
+    store = SeatStore(client, Scripts(client), ttl_seconds=60, max_seats_per_user=1)
+    names, stuck = [f"sho_{n}" for n in range(12)], nodes.masters[1]
+    for name in names:
+        meta = showtime_keys(name)["meta_key"]
+        await client.hset(meta, mapping={"epoch": "e", "seq": 7})
+    held = {name for name in names if is_at(client, partition_of(name), stuck)}
+    lost = next(name for name in names if is_at(client, partition_of(name), nodes.masters[2]))
+    wrong = ("127.0.0.1", nodes.masters[0].port)
+    with frozen(stuck):
+        client._map.moved(slot_of(showtime_keys(lost)["meta_key"]), wrong)
+        found = dict(zip(names, await store.positions(names), strict=True))
+    assert 0 < len(held) < 12
+    for name, position in found.items():
+        assert isinstance(position, StoreUnavailable) if name in held else position == ("e", 7)
+    async with asyncio.timeout(10):
+        while await store.positions(names) != [("e", 7)] * 12:
+            await asyncio.sleep(0.1)
 
 
 async def test_a_password_opens_pool_wire_and_listener(nodes: Cluster) -> None:

@@ -23,7 +23,7 @@ from server.realtime.frames import Step
 from server.realtime.mirror import Mirror
 from server.realtime.tally import Cause, Tally, Uncounted
 from server.realtime.wire import Wire
-from server.repo.seat_answers import SeatStates
+from server.repo.seat_answers import SeatStates, StoredPosition
 
 logger = logging.getLogger("rowlock.channel")
 
@@ -46,8 +46,8 @@ class Source(Protocol):
         """Return drawing and states as Redis has them now; raises NotFound, StoreUnavailable."""
         ...
 
-    async def positions(self, showtime_ids: list[str]) -> list[tuple[str, int] | None]:
-        """Return (epoch, seq) of each, None for one that Redis does not know."""
+    async def positions(self, showtime_ids: list[str]) -> list[StoredPosition]:
+        """Return where each one is, as Redis has it now; raises StoreUnavailable."""
         ...
 
     async def renew(self, showtime_id: str, stale_epoch: str) -> None:

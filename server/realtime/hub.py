@@ -7,6 +7,7 @@ import random
 from collections.abc import Iterator
 
 from server.detached import end
+from server.errors import StoreUnavailable
 from server.realtime.channel import WINDOW_SECONDS, Channel, Source
 from server.realtime.listener import Listener
 from server.realtime.shard import PROBE_SECONDS
@@ -122,7 +123,9 @@ class Hub:
         found = await self._source.positions([c.mirror.showtime_id for c, _ in asked])
         late = []
         for (channel, position), stored in zip(asked, found, strict=True):
-            if await channel.is_behind(position, stored):
+            if isinstance(stored, StoreUnavailable):
+                self._listener.look_again()  # its server may have been replaced; on with the rest
+            elif await channel.is_behind(position, stored):
                 late.append((channel, stored))
         if not late:
             return

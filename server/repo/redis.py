@@ -29,7 +29,7 @@ from server.repo.redis_cluster import Cluster
 from server.repo.redis_server import TIMEOUT_S, Sent, Server
 from server.repo.wire import ErrorReply
 
-__all__ = ["Redis", "Scripts", "answer", "connect", "run_ids", "server_version"]
+__all__ = ["Redis", "Scripts", "answer", "answers", "connect", "run_ids", "server_version"]
 
 Redis: TypeAlias = Server | Cluster
 """A client of one server, or of the master behind Sentinels, or of a cluster: the same commands."""
@@ -70,12 +70,34 @@ async def answer(command: Awaitable[Any]) -> Any:
     try:
         async with asyncio.timeout(TIMEOUT_S):
             return await command
-    except ResponseError as error:
-        if isinstance(error, _CANNOT_NOW) or str(error).startswith(_NOT_NOW):
-            raise StoreUnavailable from error
-        raise
     except (RedisError, OSError) as error:
+        if _is_a_bug(error):
+            raise
         raise StoreUnavailable from error
+
+
+async def answers(pipeline: Any) -> list[Any]:
+    """Make the calls of a pipeline that is no transaction; raises what `answer` raises.
+
+    In a cluster StoreUnavailable stands, not raised, for each answer that its server does not give
+    in time: the others are there.
+    """
+    told = await answer(pipeline.execute(raise_on_error=False))
+    return [_named(each) if isinstance(each, Exception) else each for each in told]
+
+
+def _named(error: Exception) -> StoreUnavailable:
+    if _is_a_bug(error):
+        raise error
+    unavailable = StoreUnavailable()
+    unavailable.__cause__ = error
+    return unavailable
+
+
+def _is_a_bug(error: Exception) -> bool:
+    """An error reply that will be the same the next time."""
+    not_now = isinstance(error, _CANNOT_NOW) or str(error).startswith(_NOT_NOW)
+    return isinstance(error, ResponseError) and not not_now
 
 
 _CANNOT_NOW = (OutOfMemoryError, ReadOnlyError, ClusterError, TryAgainError, AskError)

@@ -12,9 +12,8 @@ failover takes when the server is gone. So they may run twice, as with redis-py 
 import asyncio
 import random
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from time import monotonic
 from typing import Any, Literal
 
 from redis.commands import AsyncCoreCommands
@@ -37,6 +36,9 @@ from server.repo.redis_server import Server
 from server.repo.wire import SharedWire, Wire
 
 _PATIENCE_SECONDS = 2.0
+"""So long after their beginning calls are made again."""
+_LONGEST_SECONDS = 2.5
+"""No server is waited for longer: who gives up the whole would lose the answers of the others."""
 _PAUSE_SECONDS = 0.05
 _SILENCE_SECONDS = 0.5
 """Whoever owes a reply for longer may have been replaced: it is asked who has its slots, and once
@@ -125,66 +127,68 @@ class Cluster(AsyncCoreCommands):
 
     async def run(self, calls: Sequence[Call], *, transaction: bool = False) -> list[Any]:
         """Make the calls, each server's in one pipeline; returns an answer or an error for each."""
-        answers: list[Any] = [None] * len(calls)
-        asked: dict[int, Place] = {}
-        left, tries, give_up = list(range(len(calls))), 0, monotonic() + _PATIENCE_SECONDS
+        run = _Run(calls, transaction)
         try:
-            while left:
-                await self._round(calls, left, asked, answers, transaction)
-                left = [n for n in left if isinstance(answers[n], _TRANSIENT)]
-                if not left or monotonic() > give_up:
-                    break
-                tries += 1
-                asked = await self._learn([(n, answers[n]) for n in left], tries)
+            await self._make(run, range(len(calls)), {}, 0)
         except asyncio.CancelledError:
             self._locate_soon()  # whoever was asked did not answer in time
             raise
-        return answers
+        return run.answers
 
-    async def _round(
-        self,
-        calls: Sequence[Call],
-        left: Sequence[int],
-        asked: dict[int, Place],
-        answers: list[Any],
-        transaction: bool,
+    async def _make(
+        self, run: "_Run", left: Iterable[int], asked: Mapping[int, Place], tries: int
     ) -> None:
-        groups: dict[tuple[Place, bool], list[int]] = defaultdict(list)
+        """Make the calls with the numbers `left`; each server's go their way without the others'.
+
+        `asked` are the servers that have to be told that they were named by another.
+        """
+        groups: dict[tuple[Place | None, bool], list[int]] = defaultdict(list)
         for n in left:
             try:
-                place = asked.get(n) or await self._place(_key_of(calls[n][0]))
+                place = asked.get(n) or await self._place(_key_of(run.calls[n][0]))
             except OSError as error:
-                answers[n] = error
+                run.answers[n] = error
+                groups[None, False].append(n)
             else:
                 groups[place, n in asked].append(n)
+        await asyncio.gather(*(self._carry(run, *to, at, tries) for to, at in groups.items()))
 
-        async def send(place: Place, asking: bool, group: list[int]) -> None:
-            told = await self._send(place, [calls[n] for n in group], asking, transaction)
+    async def _carry(
+        self, run: "_Run", place: Place | None, asking: bool, group: list[int], tries: int
+    ) -> None:
+        """Make calls of one server, and again what it could not do; None: nobody is known."""
+        if place:
+            told = await self._send(run, place, [run.calls[n] for n in group], asking)
             for n, answer in zip(group, told, strict=True):
-                answers[n] = answer
+                run.answers[n] = answer
+        troubles = {n: run.answers[n] for n in group if isinstance(run.answers[n], _TRANSIENT)}
+        if not troubles:
+            return
+        if run.is_over:
+            self._locate_soon()
+            return
+        asked = await self._learn(troubles, tries + 1)
+        await self._make(run, troubles, asked, tries + 1)
 
-        await asyncio.gather(*(send(*to, group) for to, group in groups.items()))
-
-    async def _send(
-        self, place: Place, calls: list[Call], asking: bool, transaction: bool
-    ) -> list[Any]:
-        """Make calls of one server; one exception for each when it does not answer."""
-        pipeline = self._at(place).pipeline(transaction=transaction)
+    async def _send(self, run: "_Run", place: Place, calls: list[Call], asking: bool) -> list[Any]:
+        """Make calls of one server; one exception for each when it does not answer in time."""
+        pipeline = self._at(place).pipeline(transaction=run.transaction)
         for args, options in calls:
             if asking:  # it holds for the very next command
                 pipeline.execute_command("ASKING")
             pipeline.execute_command(*args, **options)
         try:
-            answers: list[Any] = await pipeline.execute(raise_on_error=transaction)
+            async with asyncio.timeout_at(run.ends):
+                answers: list[Any] = await pipeline.execute(raise_on_error=run.transaction)
         except (RedisError, OSError) as error:
             self._gone = place
             return [error] * len(calls)
         return answers[1::2] if asking else answers
 
-    async def _learn(self, troubles: list[tuple[int, Exception]], tries: int) -> dict[int, Place]:
+    async def _learn(self, troubles: Mapping[int, Exception], tries: int) -> dict[int, Place]:
         """Take in what the servers said; returns whom to ask next, for calls that were told."""
         asked, wait, lost = {}, tries > _AT_ONCE, False
-        for n, error in troubles:
+        for n, error in troubles.items():
             if isinstance(error, MovedError):
                 self._map.moved(error.slot_id, (error.host, error.port))
                 self._locate_soon()
@@ -254,6 +258,27 @@ def _heed(located: asyncio.Task[None]) -> None:
 
 async def _nobody() -> Wire:
     raise NobodyAnswers("it is not known yet who serves that slot")
+
+
+class _Run:
+    """Calls that are made together, and what came of each so far."""
+
+    def __init__(self, calls: Sequence[Call], transaction: bool) -> None:
+        self.calls = calls
+        self.transaction = transaction
+        self.answers: list[Any] = [None] * len(calls)
+        self._loop = asyncio.get_running_loop()
+        self._began = self._loop.time()
+
+    @property
+    def is_over(self) -> bool:
+        """Nothing is made again."""
+        return self._loop.time() > self._began + _PATIENCE_SECONDS
+
+    @property
+    def ends(self) -> float:
+        """Until when servers are waited for, in the time of the event loop."""
+        return self._began + _LONGEST_SECONDS
 
 
 class ClusterPipeline(AsyncCoreCommands):

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from math import ceil
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeAlias
 
 from server.errors import (
     ExtensionLimitReached,
@@ -11,6 +11,7 @@ from server.errors import (
     SeatLimitReached,
     SeatsUnavailable,
     ShowtimeClosed,
+    StoreUnavailable,
 )
 from server.events import BLOCKED, BOOKED, LOCKED
 
@@ -26,6 +27,11 @@ class ShowtimeNotLoaded(Exception):
 
 class SeatsTaken(Exception):
     """Seats that a booking should own carry another booking's id. Nothing was changed."""
+
+
+StoredPosition: TypeAlias = tuple[str, int] | StoreUnavailable | None
+"""(epoch, seq) of a showtime in the store; None when it is not loaded there, and the error when the
+server that has it does not answer."""
 
 
 @dataclass(frozen=True, slots=True)

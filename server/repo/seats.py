@@ -9,14 +9,16 @@ import secrets
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from server.errors import StoreUnavailable
 from server.models import new_id
 from server.repo.keys import operation_key, partition_keys, showtime_keys
-from server.repo.redis import Redis, Scripts, answer
+from server.repo.redis import Redis, Scripts, answers
 from server.repo.seat_answers import (
     MAX_EXTENSIONS,
     PUBLIC_STATE,
     Lock,
     SeatStates,
+    StoredPosition,
     one_lock,
     read_lock,
     refuse,
@@ -185,13 +187,12 @@ class SeatStore:
         taken = {seat: PUBLIC_STATE[state[0]] for seat, state in pairs}
         return SeatStates(current, int(number), int(now), taken)
 
-    async def positions(self, showtime_ids: Iterable[str]) -> list[tuple[str, int] | None]:
-        """Return (epoch, seq) of each showtime, None for one not loaded; one round trip."""
+    async def positions(self, showtime_ids: Iterable[str]) -> list[StoredPosition]:
+        """Return where each showtime is; one round trip to each server that has any."""
         pipeline = self._redis.pipeline(transaction=False)
         for showtime_id in showtime_ids:
             pipeline.hmget(showtime_keys(showtime_id)["meta_key"], ["epoch", "seq"])
-        rows = await answer(pipeline.execute())
-        return [(epoch, int(seq)) if epoch else None for epoch, seq in rows]
+        return [_position(row) for row in await answers(pipeline)]
 
     async def _record(self, logged: Sequence[Logged]) -> None:
         """Have the journal keep what a script has logged."""
@@ -203,3 +204,10 @@ class SeatStore:
     ) -> list[Any]:
         word, reply = await self._scripts.run(script, showtime_keys(showtime_id), rest, **args)
         return reply if word == "ok" else refuse(word, reply)
+
+
+def _position(row: list[str | None] | StoreUnavailable) -> StoredPosition:
+    if isinstance(row, StoreUnavailable):
+        return row
+    epoch, seq = row
+    return (epoch, int(seq)) if epoch and seq else None
