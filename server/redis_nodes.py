@@ -95,7 +95,15 @@ class InCluster:
 
     def __init__(self, address: RedisAddress) -> None:
         self._seeds = address.places
-        self._options = address.options
+        self._options: dict[str, Any] = {
+            **address.options,
+            "protocol": 2,
+            "decode_responses": True,
+            "retry": Retry(NoBackoff(), 0),
+            "socket_timeout": None,
+            "socket_connect_timeout": _ASK_SECONDS,
+        }
+        self._options.pop("timeout", None)  # for a pool that makes people wait, which this is not
         self._known: set[Place] = set()
 
     async def locate(self, avoid: Place | None = None) -> SlotMap:
@@ -117,16 +125,7 @@ class InCluster:
 
     async def _slots(self, node: Place) -> list[Any]:
         """Return (first, last, (host, port) of the master, (host, port) of a replica ...)."""
-        pool: Any = ConnectionPool(
-            **self._options,
-            host=node[0],
-            port=node[1],
-            protocol=2,
-            decode_responses=True,
-            retry=Retry(NoBackoff(), 0),
-            socket_timeout=None,
-            socket_connect_timeout=_ASK_SECONDS,
-        )
+        pool = ConnectionPool(**self._options, host=node[0], port=node[1])
         async with Redis.from_pool(pool) as client:
             client.response_callbacks.pop("CLUSTER SLOTS", None)
             rows = await client.execute_command("CLUSTER SLOTS")  # type: ignore[no-untyped-call]

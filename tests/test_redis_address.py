@@ -22,6 +22,9 @@ WRONG = {
     "redis://a:1?socket_keepalive=hush&health_check_interval=hush": "behind the hosts",
 }
 
+OPTIONS = "timeout=1&socket_timeout=2&socket_connect_timeout=1&protocol=3&max_connections=9"
+"""Of those that redis-py reads, some that we set ourselves."""
+
 
 def test_one_server_is_read_as_redis_py_reads_it() -> None:
     address = read_address("redis://ann:s%40fe@there:7000/3?health_check_interval=5")
@@ -71,6 +74,9 @@ async def test_a_wrong_one_is_refused_in_one_line_without_its_password(url: str)
         "redis://:hush@127.0.0.1:1",
         "redis+cluster://:hush@127.0.0.1:1,127.0.0.1:2",
         "redis+sentinel://:hush@127.0.0.1:1,127.0.0.1:2/main?sentinel_password=hush@hush",
+        f"redis://:hush@127.0.0.1:1?{OPTIONS}",
+        f"redis+cluster://:hush@127.0.0.1:1?{OPTIONS}",
+        f"redis+sentinel://:hush@127.0.0.1:1/main?{OPTIONS}",
     ],
 )
 async def test_one_that_nobody_answers_is_named_without_its_password(url: str) -> None:
