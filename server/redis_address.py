@@ -13,7 +13,8 @@ import ssl
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from redis.asyncio.connection import parse_url
+from redis.asyncio.connection import Connection, SSLConnection, parse_url
+from redis.exceptions import RedisError
 
 Place = tuple[str, int]
 """Host and port of a server."""
@@ -40,20 +41,8 @@ class RedisAddress:
     options: dict[str, Any] = field(repr=False)
     master: str = ""
     sentinel_options: dict[str, Any] = field(repr=False, default_factory=dict)
-
-    @property
-    def tls(self) -> ssl.SSLContext | None:
-        """How a connection of our own is to be encrypted; None: not at all."""
-        if "connection_class" not in self.options:
-            return None
-        context = ssl.create_default_context(cafile=self.options.get("ssl_ca_certs"))
-        if certificate := self.options.get("ssl_certfile"):
-            context.load_cert_chain(certificate, self.options.get("ssl_keyfile"))
-        if not self.options.get("ssl_check_hostname", True):
-            context.check_hostname = False
-        if self.options.get("ssl_cert_reqs") == "none":
-            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        return context
+    tls: ssl.SSLContext | None = field(repr=False, compare=False, default=None)
+    """How a connection of our own is to be encrypted; None: not at all."""
 
 
 def read_address(url: str) -> RedisAddress:
@@ -80,7 +69,7 @@ def read_address(url: str) -> RedisAddress:
     if kind == "cluster" and options.get("db"):
         raise BadAddress("a cluster has database 0 alone")
     guards = _taken(options, "sentinel_") if kind == "sentinel" else {}
-    return RedisAddress(kind, places, options, master, guards)
+    return RedisAddress(kind, places, options, master, guards, _tls(options))
 
 
 def _place(text: str, port: int) -> Place:
@@ -101,6 +90,22 @@ def _options(url: str) -> dict[str, Any]:
     options.pop("host", None)
     options.pop("port", None)
     return options
+
+
+def _tls(options: dict[str, Any]) -> ssl.SSLContext | None:
+    """Return how redis-py would encrypt a connection with those options, which is not opened.
+
+    So they are read once, by one list, and what redis-py cannot use is refused at the start.
+    """
+    kind = options.get("connection_class", Connection)
+    try:
+        connection = kind(**{n: value for n, value in options.items() if n not in _OF_A_POOL})
+        return connection.ssl_context.get() if isinstance(connection, SSLConnection) else None
+    except (TypeError, ValueError, OSError, RedisError):  # the text may hold what was given
+        raise BadAddress("redis-py cannot use what stands behind the hosts") from None
+
+
+_OF_A_POOL = {"connection_class", "max_connections", "timeout"}
 
 
 def _taken(options: dict[str, Any], prefix: str) -> dict[str, Any]:

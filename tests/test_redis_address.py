@@ -1,5 +1,7 @@
 """REDIS_URL alone chooses: one server, a cluster, or the master behind Sentinels."""
 
+import ssl
+
 import pytest
 
 from server.redis_address import BadAddress, read_address
@@ -19,6 +21,11 @@ WRONG = {
     "redis+cluster://:hush@a:1,b:2?db=3": "database 0 alone",
     "redis+cluster://:hush@a:1,b:hush": "a host or a port",
     "redis://:hush/hush@a:1": "a host or a port",
+    "redis://:hush@a:1?colour=hush": "behind the hosts",
+    "redis://:hush@a:1?ssl_ca_certs=hush": "behind the hosts",
+    "rediss://:hush@a:1?ssl_ca_certs=/no/hush.pem": "behind the hosts",
+    "rediss+cluster://:hush@a:1?ssl_cert_reqs=hush": "behind the hosts",
+    "rediss+sentinel://:hush@a:1/name?ssl_ciphers=hush": "behind the hosts",
     "redis://a:1?socket_keepalive=hush&health_check_interval=hush": "behind the hosts",
 }
 
@@ -44,6 +51,8 @@ def test_a_cluster_has_many_seeds_and_the_usual_port() -> None:
     assert address.places == (("one", 6379), ("two", 7001), ("::1", 7002))
     assert address.options["password"] == "safe"
     assert address.tls is not None
+    assert address.tls.verify_mode == ssl.CERT_NONE
+    assert address.tls is address.tls  # its files are read once
 
 
 def test_sentinels_name_a_master_and_may_have_a_password_of_their_own() -> None:

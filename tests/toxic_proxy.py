@@ -10,6 +10,7 @@ goes on. Only a black hole loses it without a word.
 """
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -19,8 +20,10 @@ _CHUNK = 64 * 1024
 class ToxicProxy:
     """`target` is the port that new connections lead to; open ones stay where they are."""
 
-    def __init__(self, target: int) -> None:
+    def __init__(self, target: int, tls: ssl.SSLContext | None = None) -> None:
+        """With `tls` it is reached by that, and its target is not."""
         self.target = target
+        self._tls = tls
         self.port = 0
         self.delay = 0.0
         """Seconds that every piece of data is late, each way."""
@@ -33,7 +36,7 @@ class ToxicProxy:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> "ToxicProxy":
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, ssl=self._tls)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
