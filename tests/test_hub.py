@@ -13,6 +13,8 @@ from server.embedded import EmbeddedValkey
 from server.errors import NotFound, StoreUnavailable
 from server.realtime.channel import Channel
 from server.realtime.hub import Hub
+from server.realtime.shard import Shard, probe_channel
+from server.redis_address import read_address
 from server.repo.keys import showtime_keys
 from server.repo.seat_answers import SeatStates, ShowtimeNotLoaded, StoredPosition
 from tests.seat_stores import SHOWTIME, Stores, opened
@@ -380,3 +382,37 @@ async def test_a_burst_is_told_in_few_frames(source: StoreSource, valkey_url: st
             await eventually(lambda: seq == channel.mirror.seq)
             watcher.cancel()
             assert 1 <= steps < 100
+
+
+class Nobody:
+    """Ears of a shard without showtimes."""
+
+    def __init__(self) -> None:
+        self.messages: list[str] = []
+
+    def message(self, channel: str, payload: bytes) -> None:
+        self.messages.append(channel)
+
+    def subscribed(self, channel: str) -> None: ...
+
+    def moved(self, slot: int, place: tuple[str, int]) -> None: ...
+
+    def trouble(self) -> None: ...
+
+
+async def test_a_message_of_our_own_proves_even_if_another_channel_was_taken_meanwhile(
+    valkey_url: str,
+) -> None:
+    ears, address = Nobody(), read_address(valkey_url)
+    (place,) = address.places
+    shard = Shard(address, place, ears, probe=probe_channel("a"), probe_seconds=3600)
+    try:
+        await eventually(lambda: shard.settled)
+        proof = asyncio.create_task(shard._delivers())
+        await asyncio.sleep(0)  # it is on its way to the first channel
+        shard.prove_by(probe_channel("b"))
+        assert await proof
+        assert await shard._delivers()
+        assert ears.messages == []
+    finally:
+        await shard.stop()

@@ -176,7 +176,7 @@ class Shard:
                 self._refused(str(reply))
 
     def _take(self, channel: str, payload: bytes) -> None:
-        if channel == self.probe:
+        if ":probe:" in channel:  # ours, even if another was taken while it was under way
             self._probed.set()
         else:
             self._ears.message(channel, payload)
