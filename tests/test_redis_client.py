@@ -17,7 +17,7 @@ from redis.exceptions import AskError, MovedError, NoScriptError
 from server.child_server import ChildServer
 from server.errors import StoreUnavailable
 from server.realtime.listener import Listener
-from server.redis_nodes import slot_of
+from server.redis_nodes import SlotMap, slot_of
 from server.repo.keys import PARTITIONS, TAGS, partition_keys, partition_of, showtime_keys
 from server.repo.rate_limits import Bucket, TokenBuckets
 from server.repo.redis import Redis, Scripts, answer, connect, run_ids, server_version
@@ -174,6 +174,54 @@ async def test_a_key_that_has_gone_before_its_slot_is_asked_for_where_it_is(
         assert client._map.of(key) == ("127.0.0.1", source.port)  # the slot is not there yet
     finally:
         await nodes.migrate(slot, to)
+
+
+async def test_a_transaction_waits_where_it_is_until_its_slot_has_moved(
+    client: ClusterClient, nodes: Cluster
+) -> None:
+    """The server that the slot goes to could take it only after all of its keys are there."""
+    key, slot = KEYS[5], slot_of(KEYS[5])
+    assert await client.get(key) is None
+    source = await nodes.owner(slot)
+    to = next(node for node in nodes.masters if node is not source)
+    await ask(to, "CLUSTER", "SETSLOT", slot, "IMPORTING", source.id)
+    await ask(source, "CLUSTER", "SETSLOT", slot, "MIGRATING", to.id)
+    await ask(to, "CONFIG", "RESETSTAT")
+    both = client.pipeline(transaction=True)
+    both.incr(key)
+    both.incr(key)
+    made = asyncio.create_task(both.execute())
+    try:
+        await asyncio.sleep(0.3)  # it is tried a few times
+        assert "cmdstat_multi" not in str(await ask(to, "INFO", "commandstats"))
+    finally:
+        await nodes.migrate(slot, to)
+    assert await made == [1, 2]
+
+
+async def test_a_server_that_names_a_port_alone_means_its_own_host(
+    client: ClusterClient, nodes: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the nodes do where they cannot know under which name they are reached."""
+    named = "cluster-preferred-endpoint-type"
+    for node in nodes.masters:
+        await ask(node, "CONFIG", "SET", named, "unknown-endpoint")
+    try:
+        assert await count(client, KEYS) == [1] * 16
+        wrong, told, moved = ("127.0.0.1", nodes.masters[0].port), set[str](), SlotMap.moved
+        for key in KEYS:
+            client._map.moved(slot_of(key), wrong)
+
+        def noted(known: SlotMap, slot: int, place: tuple[str, int]) -> bool:
+            told.add(place[0])
+            return moved(known, slot, place)
+
+        monkeypatch.setattr(SlotMap, "moved", noted)
+        assert await count(client, KEYS) == [2] * 16
+        assert told == {"127.0.0.1"}
+    finally:
+        for node in nodes.masters:
+            await ask(node, "CONFIG", "SET", named, "ip")
 
 
 async def test_a_call_is_told_where_to_go_by_one_who_knows_better(

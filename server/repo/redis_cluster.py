@@ -5,8 +5,9 @@ live are lost with those of the one that died, and for a new try it cuts every c
 those that others use (decision 021). Here each server has an ordinary client of redis-py, with its
 own connections, and what becomes of one server's calls is nobody else's business.
 
-Calls are made again: at once after MOVED and ASK, soon after TRYAGAIN, and for about as long as a
-failover takes when the server is gone. So they may run twice, as with redis-py itself.
+Calls are made again: at once after MOVED and, unless it is a transaction, ASK, soon after TRYAGAIN,
+and for about as long as a failover takes when the server is gone. So they may run twice, as with
+redis-py itself.
 """
 
 import asyncio
@@ -75,7 +76,8 @@ class Cluster(AsyncCoreCommands):
         return answer
 
     def pipeline(self, transaction: bool = True) -> "ClusterPipeline":
-        """A transaction has keys of one slot only."""
+        """A transaction has keys of one slot only, and waits while that moves key by key and some
+        of its keys have gone: it ends as TRYAGAIN does."""
         return ClusterPipeline(self, transaction)
 
     async def ping(self, **options: Any) -> bool:
@@ -161,14 +163,14 @@ class Cluster(AsyncCoreCommands):
             told = await self._send(run, place, [run.calls[n] for n in group], asking)
             for n, answer in zip(group, told, strict=True):
                 run.answers[n] = answer
-        troubles = {n: run.answers[n] for n in group if isinstance(run.answers[n], _TRANSIENT)}
-        if not troubles:
+        left = [n for n in group if isinstance(run.answers[n], _TRANSIENT)]
+        if not left:
             return
         if run.is_over:
             self._locate_soon()
             return
-        asked = await self._learn(troubles, tries + 1)
-        await self._make(run, troubles, asked, tries + 1)
+        asked = await self._learn(run, place, left, tries + 1)
+        await self._make(run, left, asked, tries + 1)
 
     async def _send(self, run: "_Run", place: Place, calls: list[Call], asking: bool) -> list[Any]:
         """Make calls of one server; one exception for each when it does not answer in time."""
@@ -185,17 +187,23 @@ class Cluster(AsyncCoreCommands):
             return [error] * len(calls)
         return answers[1::2] if asking else answers
 
-    async def _learn(self, troubles: Mapping[int, Exception], tries: int) -> dict[int, Place]:
-        """Take in what the servers said; returns whom to ask next, for calls that were told."""
+    async def _learn(
+        self, run: "_Run", place: Place | None, left: Iterable[int], tries: int
+    ) -> dict[int, Place]:
+        """Take in what a server said; returns whom to ask next, for calls that were told.
+
+        A transaction is not sent on by ASK: there ASKING would be one more of its commands.
+        """
         asked, wait, lost = {}, tries > _AT_ONCE, False
-        for n, error in troubles.items():
+        host = place[0] if place else ""  # meant by a server that names none
+        for error, n in ((run.answers[n], n) for n in left):
             if isinstance(error, MovedError):
-                self._map.moved(error.slot_id, (error.host, error.port))
+                self._map.moved(error.slot_id, (error.host or host, error.port))
                 self._locate_soon()
-            elif isinstance(error, AskError):
-                asked[n] = (error.host, error.port)
+            elif isinstance(error, AskError) and not run.transaction:
+                asked[n] = (error.host or host, error.port)
             else:
-                wait, lost = True, lost or not isinstance(error, TryAgainError)
+                wait, lost = True, lost or not isinstance(error, AskError | TryAgainError)
         if lost:
             with suppress(NobodyAnswers):
                 await self.locate()
