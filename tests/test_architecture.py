@@ -14,7 +14,8 @@ LEAVES = {
     "log_context", "metrics", "models", "process_metrics", "redis_address", "redis_nodes",
     "request_metrics", "secret_strength", "settings", "settings_checks", "socket_caps",
 }  # fmt: skip
-"""Values that every room shares. They import nothing of ours but each other."""
+"""What every room shares: values, and how a server of Redis is found, which calls and listeners need
+alike. They import nothing of ours but each other."""
 
 ROOMS = {"api", "auth", "crowd", "lua", "payments", "realtime", "repo"}
 

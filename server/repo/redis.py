@@ -1,7 +1,7 @@
-"""The only place that knows redis-py: connecting, running scripts, naming errors.
+"""What the other repositories know of Redis: connecting, running scripts, naming errors.
 
 redis-py repeats a command whose answer was lost, so a script may run twice; every script is written
-to give the same answer then. Whatever the driver raises becomes StoreUnavailable, once, here.
+to give the same answer then. Whatever a driver raises becomes StoreUnavailable, once, here.
 """
 
 import asyncio

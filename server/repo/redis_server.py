@@ -31,7 +31,8 @@ class Server(Driver):
         return self.wire
 
     def doubt(self) -> None:
-        """A wire did not answer: it is opened anew, and the address asked for again."""
+        """Hears that a wire did not answer. Nothing is left to do: such a wire has given itself up,
+        and who opens the next one asks for the address again."""
 
     async def aclose(self, close_connection_pool: bool | None = None) -> None:
         await self.wire.close()
