@@ -11,11 +11,12 @@ SERVER = ROOT / "server"
 
 LEAVES = {
     "addresses", "booking", "build_info", "catalogue", "detached", "errors", "events",
-    "log_context", "metrics", "models", "process_metrics", "redis_address", "redis_nodes",
-    "request_metrics", "secret_strength", "settings", "settings_checks", "socket_caps",
+    "log_context", "metrics", "models", "process_metrics", "redis_address", "redis_connection",
+    "redis_nodes", "request_metrics", "secret_strength", "settings", "settings_checks",
+    "socket_caps",
 }  # fmt: skip
-"""What every room shares: values, and how a server of Redis is found, which calls and listeners need
-alike. They import nothing of ours but each other."""
+"""What every room shares: values, and how a server of Redis is found and signed in to, which calls
+and listeners need alike. They import nothing of ours but each other."""
 
 ROOMS = {"api", "auth", "crowd", "lua", "payments", "realtime", "repo"}
 
@@ -48,7 +49,7 @@ REACH = {
         "repo/redis_cluster.py",
         "repo/redis_server.py",
     },
-    "hiredis": {"repo/wire.py", "realtime/shard_wire.py"},
+    "hiredis": {"redis_connection.py", "repo/wire.py", "realtime/shard_wire.py"},
     "argon2": {"auth/passwords.py"},
     "zxcvbn": {"auth/password_rules.py"},
     "motor": {"repo/mongo.py"},

@@ -11,6 +11,7 @@ import pytest
 from server.catalogue import Layout, Row, Seat
 from server.embedded import EmbeddedValkey
 from server.errors import NotFound, StoreUnavailable
+from server.realtime import shard_wire
 from server.realtime.channel import Channel
 from server.realtime.hub import Hub
 from server.realtime.shard import Shard, probe_channel
@@ -398,6 +399,16 @@ class Nobody:
     def moved(self, slot: int, place: tuple[str, int]) -> None: ...
 
     def trouble(self) -> None: ...
+
+
+async def test_a_refused_sign_in_is_told_before_anything_is_asked(valkey_url: str) -> None:
+    """The default user has no password, so that one is wrong."""
+    address = read_address(valkey_url.replace("://", "://ann:wrong@"))
+    (place,) = address.places
+    with pytest.raises(ConnectionRefusedError, match="WRONGPASS"):
+        await shard_wire.connect(address, place, lambda reply: None)
+    with pytest.raises(ConnectionRefusedError, match="WRONGPASS"):
+        await shard_wire.call(address, place, b"PING")
 
 
 async def test_a_message_of_our_own_proves_even_if_another_channel_was_taken_meanwhile(

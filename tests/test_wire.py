@@ -9,9 +9,10 @@ import pytest
 from redis.exceptions import ResponseError
 
 from server.errors import SeatsUnavailable, StoreUnavailable
+from server.redis_connection import ErrorReply
 from server.repo import redis_server
 from server.repo.keys import showtime_keys
-from server.repo.wire import ErrorReply, SharedWire, Wire
+from server.repo.wire import SharedWire, Wire
 from tests.seat_stores import SHOWTIME, Stores, opened
 from tests.toxic_proxy import ToxicProxy
 

@@ -22,6 +22,7 @@ from server.realtime import shard_wire
 from server.realtime.backoff import pause
 from server.realtime.shard_wire import Wire
 from server.redis_address import Place, RedisAddress
+from server.redis_connection import ErrorReply
 
 logger = logging.getLogger("rowlock.listener")
 
@@ -172,7 +173,7 @@ class Shard:
                 self._joined(channel.decode())
             case [b"sunsubscribe", channel, _]:
                 self._left(channel.decode())
-            case shard_wire.Refusal():
+            case ErrorReply():
                 self._refused(str(reply))
 
     def _take(self, channel: str, payload: bytes) -> None:
@@ -239,7 +240,7 @@ class Shard:
             async with asyncio.timeout(_HEARD_SECONDS):
                 command = (b"SPUBLISH", self.probe.encode(), b"?")
                 told = await shard_wire.call(self._address, self.place, *command)
-                if isinstance(told, shard_wire.Refusal) and str(told).startswith("MOVED "):
+                if isinstance(told, ErrorReply) and str(told).startswith("MOVED "):
                     self._ears.trouble()
                     return True
                 await self._probed.wait()

@@ -10,11 +10,9 @@ from typing import Any, cast
 import hiredis
 
 from server.redis_address import Place, RedisAddress
+from server.redis_connection import open_connection
 
 CONNECT_SECONDS = 3.0
-
-Refusal = hiredis.ReplyError
-"""A reply that is an error."""
 
 
 class Wire(asyncio.Protocol):
@@ -48,15 +46,9 @@ class Wire(asyncio.Protocol):
 
 
 async def connect(address: RedisAddress, place: Place, heard: Callable[[Any], None]) -> Wire:
-    """Connect to one of the servers of `address`, and sign in; raises OSError, TimeoutError."""
+    """Connect to one of the servers of `address`, and sign in; raises OSError."""
     async with asyncio.timeout(CONNECT_SECONDS):
-        _, wire = await asyncio.get_running_loop().create_connection(
-            lambda: Wire(heard), *place, ssl=address.tls
-        )
-    if password := address.options.get("password"):
-        user = address.options.get("username") or "default"
-        wire.send([(b"AUTH", user.encode(), password.encode())])
-    return wire
+        return await open_connection(address, place, lambda: Wire(heard))
 
 
 async def call(address: RedisAddress, place: Place, *command: bytes) -> Any:
@@ -65,8 +57,6 @@ async def call(address: RedisAddress, place: Place, *command: bytes) -> Any:
     wire = await connect(address, place, replies.put_nowait)
     try:
         async with asyncio.timeout(CONNECT_SECONDS):
-            if address.options.get("password"):
-                await replies.get()
             wire.send([command])
             return await replies.get()
     finally:

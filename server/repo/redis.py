@@ -23,11 +23,11 @@ from redis.exceptions import (
 from server import lua
 from server.errors import StoreUnavailable
 from server.redis_address import read_address
+from server.redis_connection import ErrorReply
 from server.redis_nodes import InCluster
 from server.repo import redis_server
 from server.repo.redis_cluster import Cluster
 from server.repo.redis_server import TIMEOUT_S, Sent, Server
-from server.repo.wire import ErrorReply
 
 __all__ = ["Redis", "Scripts", "answer", "answers", "connect", "run_ids", "server_version"]
 

@@ -13,8 +13,9 @@ from redis.backoff import ExponentialBackoff
 from redis.exceptions import RedisError
 
 from server.redis_address import Place, RedisAddress
+from server.redis_connection import open_connection
 from server.redis_nodes import NobodyAnswers, sentinel_of
-from server.repo.wire import ErrorReply, SharedWire, Wire
+from server.repo.wire import SharedWire, Wire
 
 TIMEOUT_S = 3.0
 _CONNECTIONS = 32
@@ -107,19 +108,4 @@ async def _open_wire(
 ) -> Wire:
     """Raises OSError, which includes TimeoutError."""
     async with asyncio.timeout(TIMEOUT_S):
-        host, port = await there()
-        loop = asyncio.get_running_loop()
-        _, wire = await loop.create_connection(
-            lambda: Wire(TIMEOUT_S, sent), host, port, ssl=address.tls
-        )
-        options = address.options
-        greetings: list[tuple[str | int, ...]] = []
-        if password := options.get("password"):
-            greetings.append(("AUTH", options.get("username") or "default", password))
-        if database := options.get("db"):
-            greetings.append(("SELECT", database))
-        for greeting in greetings:
-            if isinstance(refused := await wire.call(*greeting), ErrorReply):
-                wire.abort()
-                raise ConnectionRefusedError(str(refused))
-    return wire
+        return await open_connection(address, await there(), lambda: Wire(TIMEOUT_S, sent))

@@ -13,13 +13,11 @@ from typing import Any, cast
 
 import hiredis
 
-ErrorReply = hiredis.ReplyError
-"""What a call gets, not raised, when Redis refuses it; its text is Redis' own."""
-
 
 class Wire(asyncio.Protocol):
-    """A call gets its reply; ConnectionError when the connection is lost before that, TimeoutError
-    when it did not come in time. In both cases Redis may have done what was asked."""
+    """A call gets its reply, which may be an ErrorReply; ConnectionError when the connection is
+    lost before that, TimeoutError when it did not come in time: Redis may have done what was
+    asked."""
 
     def __init__(
         self, patience_seconds: float, sent: Callable[[int], None] = lambda calls: None
