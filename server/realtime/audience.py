@@ -15,8 +15,8 @@ from time import perf_counter
 
 from server.realtime import frames
 from server.realtime.frames import Step
+from server.realtime.outlet import Outlet, Write, write_all
 from server.realtime.tally import Tally
-from server.realtime.wire import Wire, Write, write_all
 
 logger = logging.getLogger("rowlock.audience")
 
@@ -42,7 +42,7 @@ class Watcher:
     __slots__ = ("_audience", "_done", "full_since", "position", "wire")
 
     def __init__(
-        self, wire: Wire, audience: "Audience", position: Position, done: Callable[[], None]
+        self, wire: Outlet, audience: "Audience", position: Position, done: Callable[[], None]
     ) -> None:
         """`done` is called once the connection has ended."""
         self.wire = wire
@@ -119,7 +119,7 @@ class Audience:
     # -- coming and going ---------------------------------------------------------------------
 
     def join(
-        self, wire: Wire, position: Position, first: Step, done: Callable[[], None]
+        self, wire: Outlet, position: Position, first: Step, done: Callable[[], None]
     ) -> Watcher:
         """Send the first step to one that comes from `position`, and keep it informed.
 

@@ -21,8 +21,8 @@ from server.realtime.audience import Audience, Watcher
 from server.realtime.backoff import pause
 from server.realtime.frames import Step
 from server.realtime.mirror import Mirror
+from server.realtime.outlet import Outlet
 from server.realtime.tally import Cause, Tally, Uncounted
-from server.realtime.wire import Wire
 from server.repo.seat_answers import SeatStates, StoredPosition
 
 logger = logging.getLogger("rowlock.channel")
@@ -210,7 +210,7 @@ class Channel:
         return self.step(epoch, seq) or self._nothing_new()
 
     def join(
-        self, wire: Wire, epoch: str, seq: int, done: Callable[[], None] = lambda: None
+        self, wire: Outlet, epoch: str, seq: int, done: Callable[[], None] = lambda: None
     ) -> Watcher:
         """Keep a watcher informed, from its first step on, until it leaves.
 

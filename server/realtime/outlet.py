@@ -6,7 +6,7 @@ from typing import Protocol
 Write = Callable[[bytes], None]
 
 
-class Wire(Protocol):
+class Outlet(Protocol):
     """A transport that takes WebSocket frames as they are."""
 
     @property
