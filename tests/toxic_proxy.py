@@ -3,7 +3,7 @@
     async with ToxicProxy(port_of_the_server) as proxy:
         connect(proxy.port)
         proxy.black_hole()   # what is sent arrives nowhere, and nobody is told
-    proxy.deafen()       # connections that are open stay open and bring nothing any more
+        proxy.deafen()       # connections that are open stay open and bring nothing any more
 
 Stopping a process is no partition: what was sent to it lies in its socket and is read on when it
 goes on. Only a black hole loses it without a word.
