@@ -16,7 +16,7 @@ from typing import Any, Literal
 from redis.asyncio.connection import Connection, SSLConnection, parse_url
 from redis.exceptions import RedisError
 
-Place = tuple[str, int]
+Node = tuple[str, int]
 """Host and port of a server."""
 
 Kind = Literal["server", "cluster", "sentinel"]
@@ -37,7 +37,7 @@ class RedisAddress:
     certificates; `sentinel_options` those of one to a Sentinel."""
 
     kind: Kind
-    places: tuple[Place, ...]
+    nodes: tuple[Node, ...]
     options: dict[str, Any] = field(repr=False)
     master: str = ""
     sentinel_options: dict[str, Any] = field(repr=False, default_factory=dict)
@@ -55,8 +55,8 @@ def read_address(url: str) -> RedisAddress:
     address, _, query = rest.partition("?")
     location, _, path = address.partition("/")
     person, at, hosts = location.rpartition("@")
-    places = tuple(_place(host, _PORTS[kind]) for host in hosts.split(","))
-    if kind == "server" and len(places) > 1:
+    nodes = tuple(_node(host, _PORTS[kind]) for host in hosts.split(","))
+    if kind == "server" and len(nodes) > 1:
         raise BadAddress(f"several servers are a cluster or Sentinels: {_WAYS}")
     master, database = "", path
     if kind == "sentinel":
@@ -69,10 +69,10 @@ def read_address(url: str) -> RedisAddress:
     if kind == "cluster" and options.get("db"):
         raise BadAddress("a cluster has database 0 alone")
     guards = _taken(options, "sentinel_") if kind == "sentinel" else {}
-    return RedisAddress(kind, places, options, master, guards, _tls(options))
+    return RedisAddress(kind, nodes, options, master, guards, _tls(options))
 
 
-def _place(text: str, port: int) -> Place:
+def _node(text: str, port: int) -> Node:
     """Read `host`, `host:port` or `[address]:port`."""
     host, colon, number = text.rpartition(":")
     if not colon or text.endswith("]"):

@@ -9,7 +9,7 @@ from typing import Any, TypeVar, cast
 
 import hiredis
 
-from server.redis_address import Place, RedisAddress
+from server.redis_address import Node, RedisAddress
 
 ErrorReply = hiredis.ReplyError
 """A reply by which Redis refuses what it was asked; its text is Redis' own."""
@@ -17,7 +17,7 @@ ErrorReply = hiredis.ReplyError
 P = TypeVar("P", bound=asyncio.Protocol)
 
 
-async def open_connection(address: RedisAddress, place: Place, protocol: Callable[[], P]) -> P:
+async def open_connection(address: RedisAddress, node: Node, protocol: Callable[[], P]) -> P:
     """Connect to one of the servers of `address` and sign in; what `protocol` makes has it then.
 
     Raises OSError, when the sign-in is refused, too. It is for the caller to limit the time.
@@ -25,10 +25,10 @@ async def open_connection(address: RedisAddress, place: Place, protocol: Callabl
     loop = asyncio.get_running_loop()
     greetings = _greetings(address.options)
     if not greetings:
-        _, made = await loop.create_connection(protocol, *place, ssl=address.tls)
+        _, made = await loop.create_connection(protocol, *node, ssl=address.tls)
         return made
     transport, signing_in = await loop.create_connection(
-        lambda: _SignIn(greetings), *place, ssl=address.tls
+        lambda: _SignIn(greetings), *node, ssl=address.tls
     )
     try:
         await signing_in.done

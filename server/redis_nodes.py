@@ -13,7 +13,7 @@ from redis.backoff import NoBackoff
 from redis.crc import key_slot
 from redis.exceptions import RedisError
 
-from server.redis_address import Place, RedisAddress
+from server.redis_address import Node, RedisAddress
 
 SLOTS = 16_384
 _ASK_SECONDS = 1.0
@@ -38,23 +38,23 @@ def slot_of(key: str) -> int:
 class SlotMap:
     """Who serves each slot, as far as it is known."""
 
-    def __init__(self, ranges: Iterable[tuple[int, int, Place]]) -> None:
+    def __init__(self, ranges: Iterable[tuple[int, int, Node]]) -> None:
         """`ranges` are (first slot, last slot, server)."""
-        self._places: list[Place | None] = [None] * SLOTS
-        for first, last, place in ranges:
-            self._places[first : last + 1] = [place] * (last + 1 - first)
+        self._nodes: list[Node | None] = [None] * SLOTS
+        for first, last, node in ranges:
+            self._nodes[first : last + 1] = [node] * (last + 1 - first)
 
     @property
-    def places(self) -> set[Place]:
-        return {place for place in self._places if place}
+    def nodes(self) -> set[Node]:
+        return {node for node in self._nodes if node}
 
-    def of(self, key: str) -> Place | None:
-        return self._places[slot_of(key)]
+    def of(self, key: str) -> Node | None:
+        return self._nodes[slot_of(key)]
 
-    def moved(self, slot: int, place: Place) -> bool:
-        """Take in that `place` has the slot; says whether that is news."""
-        news = self._places[slot] != place
-        self._places[slot] = place
+    def moved(self, slot: int, node: Node) -> bool:
+        """Take in that `node` has the slot; says whether that is news."""
+        news = self._nodes[slot] != node
+        self._nodes[slot] = node
         return news
 
 
@@ -62,10 +62,10 @@ class OneServer:
     """A server that stands alone has all keys."""
 
     def __init__(self, address: RedisAddress) -> None:
-        (self._place,) = address.places
+        (self._node,) = address.nodes
 
-    async def locate(self, avoid: Place | None = None) -> SlotMap:
-        return SlotMap([(0, SLOTS - 1, self._place)])
+    async def locate(self, avoid: Node | None = None) -> SlotMap:
+        return SlotMap([(0, SLOTS - 1, self._node)])
 
     async def aclose(self) -> None:
         """There is nothing to close."""
@@ -78,7 +78,7 @@ class UnderSentinels:
         self._name = address.master
         self.sentinel = sentinel_of(address)
 
-    async def locate(self, avoid: Place | None = None) -> SlotMap:
+    async def locate(self, avoid: Node | None = None) -> SlotMap:
         """Raises NobodyAnswers."""
         try:
             host, port = await self.sentinel.discover_master(self._name)
@@ -94,7 +94,7 @@ class InCluster:
     """The nodes know who has which slots; any of them is asked."""
 
     def __init__(self, address: RedisAddress) -> None:
-        self._seeds = address.places
+        self._seeds = address.nodes
         self._options: dict[str, Any] = {
             **address.options,
             "protocol": 2,
@@ -104,9 +104,9 @@ class InCluster:
             "socket_connect_timeout": _ASK_SECONDS,
         }
         self._options.pop("timeout", None)  # for a pool that makes people wait, which this is not
-        self._known: set[Place] = set()
+        self._known: set[Node] = set()
 
-    async def locate(self, avoid: Place | None = None) -> SlotMap:
+    async def locate(self, avoid: Node | None = None) -> SlotMap:
         """Ask one node after the other, `avoid` last; raises NobodyAnswers."""
         nodes = [*(self._known - set(self._seeds)), *self._seeds]
         random.shuffle(nodes)
@@ -123,7 +123,7 @@ class InCluster:
                 )
         raise NobodyAnswers("no node of the cluster knows the slots")
 
-    async def _slots(self, node: Place) -> list[Any]:
+    async def _slots(self, node: Node) -> list[Any]:
         """Return (first, last, (host, port) of the master, (host, port) of a replica ...)."""
         pool = ConnectionPool(**self._options, host=node[0], port=node[1])
         async with Redis.from_pool(pool) as client:
@@ -153,7 +153,7 @@ def sentinel_of(address: RedisAddress) -> Sentinel:
     if options.pop("connection_class", None):
         options["ssl"] = True
     return Sentinel(  # type: ignore[no-untyped-call]
-        address.places,
+        address.nodes,
         sentinel_kwargs={
             **options,
             "protocol": 2,

@@ -73,7 +73,7 @@ async def _reach_redis(url: str) -> None:
     try:
         await redis.answer(client.ping())
     except StoreUnavailable as error:
-        places = ",".join(f"{host}:{port}" for host, port in address.places)
+        places = ",".join(f"{host}:{port}" for host, port in address.nodes)
         raise StoreError(_refusal("REDIS_URL", places, error.__cause__)) from None
     finally:
         await client.aclose()

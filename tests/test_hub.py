@@ -396,7 +396,7 @@ class Nobody:
 
     def subscribed(self, channel: str) -> None: ...
 
-    def moved(self, slot: int, place: tuple[str, int]) -> None: ...
+    def moved(self, slot: int, node: tuple[str, int]) -> None: ...
 
     def trouble(self) -> None: ...
 
@@ -404,19 +404,19 @@ class Nobody:
 async def test_a_refused_sign_in_is_told_before_anything_is_asked(valkey_url: str) -> None:
     """The default user has no password, so that one is wrong."""
     address = read_address(valkey_url.replace("://", "://ann:wrong@"))
-    (place,) = address.places
+    (node,) = address.nodes
     with pytest.raises(ConnectionRefusedError, match="WRONGPASS"):
-        await shard_wire.connect(address, place, lambda reply: None)
+        await shard_wire.connect(address, node, lambda reply: None)
     with pytest.raises(ConnectionRefusedError, match="WRONGPASS"):
-        await shard_wire.call(address, place, b"PING")
+        await shard_wire.call(address, node, b"PING")
 
 
 async def test_a_message_of_our_own_proves_even_if_another_channel_was_taken_meanwhile(
     valkey_url: str,
 ) -> None:
     ears, address = Nobody(), read_address(valkey_url)
-    (place,) = address.places
-    shard = Shard(address, place, ears, probe=probe_channel("a"), probe_seconds=3600)
+    (node,) = address.nodes
+    shard = Shard(address, node, ears, probe=probe_channel("a"), probe_seconds=3600)
     try:
         await eventually(lambda: shard.settled)
         proof = asyncio.create_task(shard._delivers())

@@ -35,7 +35,7 @@ OPTIONS = "timeout=1&socket_timeout=2&socket_connect_timeout=1&protocol=3&max_co
 
 def test_one_server_is_read_as_redis_py_reads_it() -> None:
     address = read_address("redis://ann:s%40fe@there:7000/3?health_check_interval=5")
-    assert (address.kind, address.places) == ("server", (("there", 7000),))
+    assert (address.kind, address.nodes) == ("server", (("there", 7000),))
     assert address.options == {
         "username": "ann",
         "password": "s@fe",
@@ -48,7 +48,7 @@ def test_one_server_is_read_as_redis_py_reads_it() -> None:
 def test_a_cluster_has_many_seeds_and_the_usual_port() -> None:
     address = read_address("rediss+cluster://:safe@one,two:7001,[::1]:7002?ssl_cert_reqs=none")
     assert address.kind == "cluster"
-    assert address.places == (("one", 6379), ("two", 7001), ("::1", 7002))
+    assert address.nodes == (("one", 6379), ("two", 7001), ("::1", 7002))
     assert address.options["password"] == "safe"
     assert address.tls is not None
     assert address.tls.verify_mode == ssl.CERT_NONE
@@ -60,7 +60,7 @@ def test_sentinels_name_a_master_and_may_have_a_password_of_their_own() -> None:
         "redis+sentinel://ann:safe@one,two:7/main/2?sentinel_password=other&sentinel_username=guard"
     )
     assert (address.kind, address.master) == ("sentinel", "main")
-    assert address.places == (("one", 26379), ("two", 7))
+    assert address.nodes == (("one", 26379), ("two", 7))
     assert address.options == {"username": "ann", "password": "safe", "db": 2}
     assert address.sentinel_options == {"username": "guard", "password": "other"}
     assert read_address("redis+sentinel://one/main?db=4").options == {"db": 4}

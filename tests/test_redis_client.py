@@ -212,9 +212,9 @@ async def test_a_server_that_names_a_port_alone_means_its_own_host(
         for key in KEYS:
             client._map.moved(slot_of(key), wrong)
 
-        def noted(known: SlotMap, slot: int, place: tuple[str, int]) -> bool:
-            told.add(place[0])
-            return moved(known, slot, place)
+        def noted(known: SlotMap, slot: int, node: tuple[str, int]) -> bool:
+            told.add(node[0])
+            return moved(known, slot, node)
 
         monkeypatch.setattr(SlotMap, "moved", noted)
         assert await count(client, KEYS) == [2] * 16

@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 from server.detached import end
 from server.realtime.shard import PROBE_SECONDS, Shard, probe_channel
-from server.redis_address import Place, read_address
+from server.redis_address import Node, read_address
 from server.redis_nodes import NobodyAnswers, SlotMap, nodes_of
 from server.repo.keys import TAGS
 
@@ -46,7 +46,7 @@ class Listener:
         self._map_seconds = map_seconds
         self._wanted: set[str] = set()
         self._map = SlotMap([])
-        self._shards: dict[Place, Shard] = {}
+        self._shards: dict[Node, Shard] = {}
         self._changed = asyncio.Event()
         """Something shows that the map may be another one."""
         self._task: asyncio.Task[None] | None = None
@@ -95,8 +95,8 @@ class Listener:
     def subscribed(self, channel: str) -> None:
         self._on_subscribed(channel)
 
-    def moved(self, slot: int, place: Place) -> None:
-        if self._map.moved(slot, place):  # it is told for each channel of the slot
+    def moved(self, slot: int, node: Node) -> None:
+        if self._map.moved(slot, node):  # it is told for each channel of the slot
             self._assign()
             self._changed.set()
 
@@ -106,8 +106,8 @@ class Listener:
     # -- who has what ---------------------------------------------------------------------------
 
     def _shard_of(self, channel: str) -> Shard | None:
-        place = self._map.of(channel)
-        return self._shards.get(place) if place else None
+        node = self._map.of(channel)
+        return self._shards.get(node) if node else None
 
     @property
     def _settled(self) -> bool:
@@ -131,37 +131,37 @@ class Listener:
 
     async def _look(self) -> None:
         """Learn who has which channel, and leave the servers that have none any more."""
-        silent = next((shard.place for shard in self.shards if not shard.settled), None)
+        silent = next((shard.node for shard in self.shards if not shard.settled), None)
         self._map = await self._nodes.locate(silent)
         self._assign()
         for shard in self.shards:
             shard.ask_again()
-        for place in self._shards.keys() - self._owners().keys():
-            await self._shards.pop(place).stop()
+        for node in self._shards.keys() - self._owners().keys():
+            await self._shards.pop(node).stop()
 
-    def _owners(self) -> dict[Place, str]:
+    def _owners(self) -> dict[Node, str]:
         """Return the servers that have any of our slots, each with a tag of one."""
         tags = {self._map.of(f"{{{tag}}}"): tag for tag in TAGS}
-        return {place: tag for place, tag in tags.items() if place}
+        return {node: tag for node, tag in tags.items() if node}
 
     def _assign(self) -> None:
         """Let each server have the channels that are its own."""
-        for place, tag in self._owners().items():
-            if place not in self._shards:
-                self._shards[place] = self._shard(place, tag)
-            elif self._map.of(self._shards[place].probe) != place:
-                self._shards[place].prove_by(probe_channel(tag))
+        for node, tag in self._owners().items():
+            if node not in self._shards:
+                self._shards[node] = self._shard(node, tag)
+            elif self._map.of(self._shards[node].probe) != node:
+                self._shards[node].prove_by(probe_channel(tag))
         for shard in self.shards:
-            for channel in [name for name in shard.wanted if self._map.of(name) != shard.place]:
+            for channel in [name for name in shard.wanted if self._map.of(name) != shard.node]:
                 shard.drop(channel)
         for channel in self._wanted:
             if shard_of_it := self._shard_of(channel):
                 shard_of_it.subscribe(channel)
 
-    def _shard(self, place: Place, tag: str) -> Shard:
+    def _shard(self, node: Node, tag: str) -> Shard:
         return Shard(
             self._address,
-            place,
+            node,
             self,
             probe=probe_channel(tag),
             probe_seconds=self._probe_seconds,

@@ -21,7 +21,7 @@ from server.detached import end
 from server.realtime import shard_wire
 from server.realtime.backoff import pause
 from server.realtime.shard_wire import Wire
-from server.redis_address import Place, RedisAddress
+from server.redis_address import Node, RedisAddress
 from server.redis_connection import ErrorReply
 
 logger = logging.getLogger("rowlock.listener")
@@ -43,7 +43,7 @@ class Ears(Protocol):
 
     def subscribed(self, channel: str) -> None: ...
 
-    def moved(self, slot: int, place: Place) -> None:
+    def moved(self, slot: int, node: Node) -> None:
         """The server says that another has that slot."""
         ...
 
@@ -54,10 +54,10 @@ class Ears(Protocol):
 
 class Shard:
     def __init__(
-        self, address: RedisAddress, place: Place, ears: Ears, *, probe: str, probe_seconds: float
+        self, address: RedisAddress, node: Node, ears: Ears, *, probe: str, probe_seconds: float
     ) -> None:
         """`probe` is a channel of that server that nobody else has."""
-        self.place = place
+        self.node = node
         self.wanted: set[str] = set()
         self.pending: set[str] = set()
         """Channels that are wanted and not confirmed."""
@@ -128,7 +128,7 @@ class Shard:
     async def _run(self) -> None:
         while True:
             try:
-                self._wire = await shard_wire.connect(self._address, self.place, self._heard)
+                self._wire = await shard_wire.connect(self._address, self.node, self._heard)
                 self._silent = 0
                 await self._listen(self._wire)
                 logger.warning("listener lost its connection")
@@ -206,7 +206,7 @@ class Shard:
         word, *rest = error.split()
         if word == "MOVED":
             host, _, port = rest[1].rpartition(":")
-            self._ears.moved(int(rest[0]), (host or self.place[0], int(port)))
+            self._ears.moved(int(rest[0]), (host or self.node[0], int(port)))
         elif word in ("CLUSTERDOWN", "TRYAGAIN"):
             self._put_off = True
             self._ears.trouble()
@@ -239,7 +239,7 @@ class Shard:
         try:
             async with asyncio.timeout(_HEARD_SECONDS):
                 command = (b"SPUBLISH", self.probe.encode(), b"?")
-                told = await shard_wire.call(self._address, self.place, *command)
+                told = await shard_wire.call(self._address, self.node, *command)
                 if isinstance(told, ErrorReply) and str(told).startswith("MOVED "):
                     self._ears.trouble()
                     return True

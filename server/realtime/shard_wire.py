@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import hiredis
 
-from server.redis_address import Place, RedisAddress
+from server.redis_address import Node, RedisAddress
 from server.redis_connection import open_connection
 
 CONNECT_SECONDS = 3.0
@@ -45,16 +45,16 @@ class Wire(asyncio.Protocol):
             self._transport.abort()
 
 
-async def connect(address: RedisAddress, place: Place, heard: Callable[[Any], None]) -> Wire:
+async def connect(address: RedisAddress, node: Node, heard: Callable[[Any], None]) -> Wire:
     """Connect to one of the servers of `address`, and sign in; raises OSError."""
     async with asyncio.timeout(CONNECT_SECONDS):
-        return await open_connection(address, place, lambda: Wire(heard))
+        return await open_connection(address, node, lambda: Wire(heard))
 
 
-async def call(address: RedisAddress, place: Place, *command: bytes) -> Any:
+async def call(address: RedisAddress, node: Node, *command: bytes) -> Any:
     """Send one command over a connection of its own and return the reply to it; raises OSError."""
     replies: asyncio.Queue[Any] = asyncio.Queue()
-    wire = await connect(address, place, replies.put_nowait)
+    wire = await connect(address, node, replies.put_nowait)
     try:
         async with asyncio.timeout(CONNECT_SECONDS):
             wire.send([command])

@@ -45,8 +45,8 @@ def connect(url: str, sent: Sent = lambda calls: None) -> Redis:
     if address.kind == "sentinel":
         return redis_server.behind_sentinels(address, sent)
     if address.kind == "cluster":
-        return Cluster(InCluster(address), lambda place: redis_server.at(address, place, sent))
-    return redis_server.at(address, address.places[0], sent)
+        return Cluster(InCluster(address), lambda node: redis_server.at(address, node, sent))
+    return redis_server.at(address, address.nodes[0], sent)
 
 
 async def run_ids(redis: Redis, keys: Sequence[str]) -> list[str]:

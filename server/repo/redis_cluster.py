@@ -31,7 +31,7 @@ from redis.exceptions import ConnectionError as ConnectionLost
 from redis.exceptions import TimeoutError as NoAnswer
 
 from server.detached import end
-from server.redis_address import Place
+from server.redis_address import Node
 from server.redis_nodes import InCluster, NobodyAnswers, SlotMap
 from server.repo.redis_server import Server
 from server.repo.wire import SharedWire, Wire
@@ -57,14 +57,14 @@ class Cluster(AsyncCoreCommands):
     _is_async_client: Literal[True] = True  # what redis-py's types go by
     _event_dispatcher = EventDispatcher()
 
-    def __init__(self, nodes: InCluster, client: Callable[[Place], Server]) -> None:
+    def __init__(self, nodes: InCluster, client: Callable[[Node], Server]) -> None:
         """`client` makes a client of one server, which connects lazily."""
         self._nodes = nodes
         self._client = client
-        self._clients: dict[Place, Server] = {}
+        self._clients: dict[Node, Server] = {}
         self._map = SlotMap([])
         self._locating: asyncio.Task[None] | None = None
-        self._gone: Place | None = None
+        self._gone: Node | None = None
         """Who did not answer last: to be asked last for the slots."""
         self._nowhere = SharedWire(_nobody)
         self._watch: asyncio.Task[None] | None = None
@@ -82,10 +82,10 @@ class Cluster(AsyncCoreCommands):
 
     async def ping(self, **options: Any) -> bool:
         """Ask every server that has slots; raises what the first that does not answer raises."""
-        if not self._map.places:
+        if not self._map.nodes:
             await self.locate()
         try:
-            await asyncio.gather(*(self._at(place).ping() for place in self._map.places))
+            await asyncio.gather(*(self._at(node).ping() for node in self._map.nodes))
         except BaseException:  # one who is cancelled has waited in vain
             self._locate_soon()
             raise
@@ -101,8 +101,8 @@ class Cluster(AsyncCoreCommands):
 
     def wire_to(self, key: str) -> SharedWire:
         """Return what scripts on `key` go over; it may be known only later to whom that leads."""
-        place = self._map.of(key)
-        return self._at(place).wire if place else self._nowhere
+        node = self._map.of(key)
+        return self._at(node).wire if node else self._nowhere
 
     def doubt(self) -> None:
         """A wire did not answer: whom it leads to may have been replaced."""
@@ -110,7 +110,7 @@ class Cluster(AsyncCoreCommands):
 
     async def server_of(self, key: str) -> Server:
         """Return the client of the server that has `key`."""
-        return self._at(await self._place(key))
+        return self._at(await self._node(key))
 
     async def locate(self) -> None:
         """Ask anew who has which slots; however many want to know, they are asked once."""
@@ -121,8 +121,8 @@ class Cluster(AsyncCoreCommands):
             self._map = await self._nodes.locate(self._gone)
         finally:
             self._locating = None
-        for place in self._clients.keys() - self._map.places:
-            if client := self._clients.pop(place, None):
+        for node in self._clients.keys() - self._map.nodes:
+            if client := self._clients.pop(node, None):
                 await client.aclose()
 
     # -- calls --------------------------------------------------------------------------------
@@ -138,29 +138,29 @@ class Cluster(AsyncCoreCommands):
         return run.answers
 
     async def _make(
-        self, run: "_Run", left: Iterable[int], asked: Mapping[int, Place], tries: int
+        self, run: "_Run", left: Iterable[int], asked: Mapping[int, Node], tries: int
     ) -> None:
         """Make the calls with the numbers `left`; each server's go their way without the others'.
 
         `asked` are the servers that have to be told that they were named by another.
         """
-        groups: dict[tuple[Place | None, bool], list[int]] = defaultdict(list)
+        groups: dict[tuple[Node | None, bool], list[int]] = defaultdict(list)
         for n in left:
             try:
-                place = asked.get(n) or await self._place(_key_of(run.calls[n][0]))
+                node = asked.get(n) or await self._node(_key_of(run.calls[n][0]))
             except OSError as error:
                 run.answers[n] = error
                 groups[None, False].append(n)
             else:
-                groups[place, n in asked].append(n)
+                groups[node, n in asked].append(n)
         await asyncio.gather(*(self._carry(run, *to, at, tries) for to, at in groups.items()))
 
     async def _carry(
-        self, run: "_Run", place: Place | None, asking: bool, group: list[int], tries: int
+        self, run: "_Run", node: Node | None, asking: bool, group: list[int], tries: int
     ) -> None:
         """Make calls of one server, and again what it could not do; None: nobody is known."""
-        if place:
-            told = await self._send(run, place, [run.calls[n] for n in group], asking)
+        if node:
+            told = await self._send(run, node, [run.calls[n] for n in group], asking)
             for n, answer in zip(group, told, strict=True):
                 run.answers[n] = answer
         left = [n for n in group if isinstance(run.answers[n], _TRANSIENT)]
@@ -169,12 +169,12 @@ class Cluster(AsyncCoreCommands):
         if run.is_over:
             self._locate_soon()
             return
-        asked = await self._learn(run, place, left, tries + 1)
+        asked = await self._learn(run, node, left, tries + 1)
         await self._make(run, left, asked, tries + 1)
 
-    async def _send(self, run: "_Run", place: Place, calls: list[Call], asking: bool) -> list[Any]:
+    async def _send(self, run: "_Run", node: Node, calls: list[Call], asking: bool) -> list[Any]:
         """Make calls of one server; one exception for each when it does not answer in time."""
-        pipeline = self._at(place).pipeline(transaction=run.transaction)
+        pipeline = self._at(node).pipeline(transaction=run.transaction)
         for args, options in calls:
             if asking:  # it holds for the very next command
                 pipeline.execute_command("ASKING")
@@ -183,19 +183,19 @@ class Cluster(AsyncCoreCommands):
             async with asyncio.timeout_at(run.ends):
                 answers: list[Any] = await pipeline.execute(raise_on_error=run.transaction)
         except (RedisError, OSError) as error:
-            self._gone = place
+            self._gone = node
             return [error] * len(calls)
         return answers[1::2] if asking else answers
 
     async def _learn(
-        self, run: "_Run", place: Place | None, left: Iterable[int], tries: int
-    ) -> dict[int, Place]:
+        self, run: "_Run", node: Node | None, left: Iterable[int], tries: int
+    ) -> dict[int, Node]:
         """Take in what a server said; returns whom to ask next, for calls that were told.
 
         A transaction is not sent on by ASK: there ASKING would be one more of its commands.
         """
         asked, wait, lost = {}, tries > _AT_ONCE, False
-        host = place[0] if place else ""  # meant by a server that names none
+        host = node[0] if node else ""  # meant by a server that names none
         for error, n in ((run.answers[n], n) for n in left):
             if isinstance(error, MovedError):
                 self._map.moved(error.slot_id, (error.host or host, error.port))
@@ -222,28 +222,28 @@ class Cluster(AsyncCoreCommands):
     async def _watch_silence(self) -> None:
         while True:
             await asyncio.sleep(_SILENCE_SECONDS * random.uniform(0.8, 1.2))  # noqa: S311
-            for place, client in self._clients.items():
+            for node, client in self._clients.items():
                 if client.wire.waiting_seconds > _SILENCE_SECONDS:
-                    self._gone = place
+                    self._gone = node
                     self._locate_soon()
 
-    async def _place(self, key: str) -> Place:
-        place = self._any() if key == "" else self._map.of(key)
-        if place is None:
+    async def _node(self, key: str) -> Node:
+        node = self._any() if key == "" else self._map.of(key)
+        if node is None:
             await self.locate()
-            place = self._any() if key == "" else self._map.of(key)
-        if place is None:
+            node = self._any() if key == "" else self._map.of(key)
+        if node is None:
             raise NobodyAnswers("nobody serves that slot")
-        return place
+        return node
 
-    def _any(self) -> Place | None:
-        places = self._map.places
-        return random.choice(sorted(places)) if places else None  # noqa: S311
+    def _any(self) -> Node | None:
+        nodes = self._map.nodes
+        return random.choice(sorted(nodes)) if nodes else None  # noqa: S311
 
-    def _at(self, place: Place) -> Server:
-        if place not in self._clients:
-            self._clients[place] = self._client(place)
-        return self._clients[place]
+    def _at(self, node: Node) -> Server:
+        if node not in self._clients:
+            self._clients[node] = self._client(node)
+        return self._clients[node]
 
 
 _TRANSIENT = (

@@ -12,7 +12,7 @@ from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import RedisError
 
-from server.redis_address import Place, RedisAddress
+from server.redis_address import Node, RedisAddress
 from server.redis_connection import open_connection
 from server.redis_nodes import NobodyAnswers, sentinel_of
 from server.repo.wire import SharedWire, Wire
@@ -44,12 +44,12 @@ Sent = Callable[[int], None]
 """Hears how many calls of scripts went out together."""
 
 
-def at(address: RedisAddress, place: Place, sent: Sent) -> Server:
+def at(address: RedisAddress, node: Node, sent: Sent) -> Server:
     """Return a client of one of the servers of `address`."""
-    host, port = place
+    host, port = node
 
-    async def there() -> Place:
-        return place
+    async def there() -> Node:
+        return node
 
     pool = BlockingConnectionPool(**_options(address), host=host, port=port)
     return _over(pool, lambda: _open_wire(address, there, sent))
@@ -64,7 +64,7 @@ def behind_sentinels(address: RedisAddress, sent: Sent) -> Server:
         address.master, sentinel_of(address), is_master=True, **options
     )
 
-    async def there() -> Place:
+    async def there() -> Node:
         try:
             host, port = await pool.get_master_address()
         except RedisError as error:
@@ -104,7 +104,7 @@ class _SentinelPool(SentinelConnectionPool, BlockingConnectionPool):
 
 
 async def _open_wire(
-    address: RedisAddress, there: Callable[[], Awaitable[Place]], sent: Sent
+    address: RedisAddress, there: Callable[[], Awaitable[Node]], sent: Sent
 ) -> Wire:
     """Raises OSError, which includes TimeoutError."""
     async with asyncio.timeout(TIMEOUT_S):
