@@ -55,6 +55,8 @@ def read_address(url: str) -> RedisAddress:
     address, _, query = rest.partition("?")
     location, _, path = address.partition("/")
     person, at, hosts = location.rpartition("@")
+    if "@" in person and kind != "server":
+        raise BadAddress("user and password stand once, before the first host; an @ in them is %40")
     nodes = tuple(_node(host, _PORTS[kind]) for host in hosts.split(","))
     if kind == "server" and len(nodes) > 1:
         raise BadAddress(f"several servers are a cluster or Sentinels: {_WAYS}")
@@ -77,9 +79,11 @@ def _node(text: str, port: int) -> Node:
     host, colon, number = text.rpartition(":")
     if not colon or text.endswith("]"):
         host, number = text, str(port)
-    if not number.isdecimal() or not 0 < int(number) < 65536:
+    bare = host.strip("[]")
+    legible = number.isdecimal() and len(number) < 6 and 0 < int(number) < 65536
+    if not legible or (":" in bare and not host.startswith("[")):
         raise BadAddress(f"a host or a port cannot be read: {_WAYS}")
-    return host.strip("[]") or "localhost", int(number)
+    return bare or "localhost", int(number)
 
 
 def _options(url: str) -> dict[str, Any]:

@@ -43,8 +43,9 @@ async def open_connection(address: RedisAddress, node: Node, protocol: Callable[
 
 def _greetings(options: dict[str, Any]) -> list[tuple[str | int, ...]]:
     greetings: list[tuple[str | int, ...]] = []
-    if password := options.get("password"):
-        greetings.append(("AUTH", options.get("username") or "default", password))
+    user, password = options.get("username") or "", options.get("password") or ""
+    if user or password:  # a user may have no password (nopass)
+        greetings.append(("AUTH", user or "default", password))
     if database := options.get("db"):
         greetings.append(("SELECT", database))
     return greetings

@@ -16,7 +16,9 @@ from server.realtime.channel import Channel
 from server.realtime.hub import Hub
 from server.realtime.shard import Shard, probe_channel
 from server.redis_address import read_address
+from server.redis_connection import ErrorReply
 from server.repo.keys import showtime_keys
+from server.repo.redis import connect
 from server.repo.seat_answers import SeatStates, ShowtimeNotLoaded, StoredPosition
 from tests.seat_stores import SHOWTIME, Stores, opened
 from tests.toxic_proxy import ToxicProxy
@@ -425,5 +427,53 @@ async def test_a_message_of_our_own_proves_even_if_another_channel_was_taken_mea
         assert await proof
         assert await shard._delivers()
         assert ears.messages == []
+    finally:
+        await shard.stop()
+
+
+async def test_a_user_without_a_password_signs_in_all_the_same(valkey_url: str) -> None:
+    redis = connect(valkey_url)
+    name = "nopass"
+    await redis.acl_setuser(name, enabled=True, nopass=True, commands=["+ping"])
+    address = read_address(valkey_url.replace("://", f"://{name}@"))
+    (node,) = address.nodes
+    try:
+        told = await shard_wire.call(address, node, b"PING")
+        assert told == b"PONG"
+        refused = await shard_wire.call(address, node, b"GET", b"a")
+        assert str(refused).startswith("NOPERM")  # it is not the default user
+    finally:
+        await redis.acl_deluser(name)
+        await redis.aclose()
+
+
+async def test_what_was_left_is_forgotten_once_the_server_has_said_so(valkey_url: str) -> None:
+    ears, address = Nobody(), read_address(valkey_url)
+    (node,) = address.nodes
+    shard = Shard(address, node, ears, probe=probe_channel("a"), probe_seconds=3600)
+    try:
+        await eventually(lambda: shard.settled)
+        for number in range(100):
+            shard.subscribe(f"{{a}}{number}")
+            shard.unsubscribe(f"{{a}}{number}")
+        await eventually(lambda: not shard._leaving)
+    finally:
+        await shard.stop()
+
+
+async def test_a_server_that_is_busy_is_asked_again_and_kept(
+    valkey_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    ears, address = Nobody(), read_address(valkey_url)
+    (node,) = address.nodes
+    shard = Shard(address, node, ears, probe=probe_channel("a"), probe_seconds=3600)
+    try:
+        await eventually(lambda: shard.settled)
+        shard._heard(ErrorReply("BUSY Valkey is busy running a script."))
+        shard.wanted.add("{a}1")
+        shard.pending.add("{a}1")
+        shard.ask_again()
+        await eventually(lambda: shard.settled)
+        assert caplog.records == []
     finally:
         await shard.stop()

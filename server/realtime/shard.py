@@ -196,6 +196,8 @@ class Shard:
         """
         if self._leaving[channel]:
             self._leaving[channel] -= 1
+            if not self._leaving[channel]:
+                del self._leaving[channel]
         elif channel in self.wanted:
             self._ask_for([channel])
             self._ears.trouble()
@@ -207,7 +209,7 @@ class Shard:
         if word == "MOVED":
             host, _, port = rest[1].rpartition(":")
             self._ears.moved(int(rest[0]), (host or self.node[0], int(port)))
-        elif word in ("CLUSTERDOWN", "TRYAGAIN"):
+        elif word in ("CLUSTERDOWN", "TRYAGAIN", "BUSY", "LOADING", "MASTERDOWN"):
             self._put_off = True
             self._ears.trouble()
         else:
