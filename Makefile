@@ -22,7 +22,7 @@ run: $(INSTALLED) ## start the demo on http://localhost:8000; Ctrl-C stops it
 	@$(PY) -m server dev --with-parent
 
 test: lint ## run everything that CI runs
-	$(PY) -m pytest -m "not alone" --numprocesses 3 --dist loadfile --no-loadscope-reorder
+	$(PY) -m pytest -m "not alone" --numprocesses 4 --dist loadfile --no-loadscope-reorder
 	$(PY) -m pytest -m alone
 
 quick: lint ## run the fast tests
