@@ -78,7 +78,7 @@ async def test_who_watches_a_showtime_that_the_house_cancels_is_told(
         await eve.click("A4")
         await eve.sees("mine", "A4")
         answer = await server.ada.post(f"/api/admin/showtimes/{showtime}/cancel", json={})
-        assert answer.status_code == 202
+        assert answer.status_code in (200, 202)  # done at once, or on its way
         await eve.sees("blocked", "A1", "A4", "B8")
         await expect(eve.page.locator(".banner")).to_have_text(
             "This showtime has been cancelled.", timeout=10_000
