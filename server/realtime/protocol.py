@@ -186,13 +186,15 @@ class AbortableHttpProtocol(HttpToolsProtocol):
     """
 
     _unanswered: tuple[RequestResponseCycle, ...] = ()
+    """But for the newest."""
 
     def on_headers_complete(self) -> None:
         self.scope["extensions"] = {_ABORT: {"call": self.transport.abort}}
+        before = self.cycle
         super().on_headers_complete()
-        if self.cycle:
+        if before and not before.response_complete:
             earlier = (cycle for cycle in self._unanswered if not cycle.response_complete)
-            self._unanswered = (*earlier, self.cycle)
+            self._unanswered = (*earlier, before)
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
