@@ -63,16 +63,20 @@ def bind(host: str, port: int, *, shared: bool = False) -> socket.socket:
 
 
 def _listener(host: str, port: int, shared: bool) -> socket.socket:
-    family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-    return socket.create_server((host, port), family=family, backlog=_BACKLOG, reuse_port=shared)
+    return socket.create_server(
+        (host, port), family=_family(host, port), backlog=_BACKLOG, reuse_port=shared
+    )
+
+
+def _family(host: str, port: int) -> socket.AddressFamily:
+    return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
 
 
 @contextmanager
 def reserved(host: str, port: int) -> Iterator[int]:
     """Keep a port, any when 0, for processes that share it; yields its number. Raises as `bind`."""
     bind(host, port).close()  # or we would join whoever shares it already
-    family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-    with socket.socket(family) as place:
+    with socket.socket(_family(host, port)) as place:
         place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         place.bind((host, port))
