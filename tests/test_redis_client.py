@@ -156,15 +156,21 @@ async def test_a_slot_that_moves_costs_no_call(client: ClusterClient, nodes: Clu
     assert client._map.of(KEYS[0]) == ("127.0.0.1", (await nodes.owner(slot)).port)
 
 
+async def moving(nodes: Cluster, slot: int) -> tuple[Any, Any]:
+    """Begin to move a slot; returns from where to where."""
+    source = await nodes.owner(slot)
+    to = next(node for node in nodes.masters if node is not source)
+    await ask(to, "CLUSTER", "SETSLOT", slot, "IMPORTING", source.id)
+    await ask(source, "CLUSTER", "SETSLOT", slot, "MIGRATING", to.id)
+    return source, to
+
+
 async def test_a_key_that_has_gone_before_its_slot_is_asked_for_where_it_is(
     client: ClusterClient, nodes: Cluster
 ) -> None:
     key, slot = KEYS[3], slot_of(KEYS[3])
     assert await client.get(key) is None
-    source = await nodes.owner(slot)
-    to = next(node for node in nodes.masters if node is not source)
-    await ask(to, "CLUSTER", "SETSLOT", slot, "IMPORTING", source.id)
-    await ask(source, "CLUSTER", "SETSLOT", slot, "MIGRATING", to.id)
+    source, to = await moving(nodes, slot)
     try:
         async with asyncio.timeout(1):
             assert await count(client, [key, key, KEYS[0]]) == [1, 2, 1]
@@ -182,10 +188,7 @@ async def test_a_transaction_waits_where_it_is_until_its_slot_has_moved(
     """The server that the slot goes to could take it only after all of its keys are there."""
     key, slot = KEYS[5], slot_of(KEYS[5])
     assert await client.get(key) is None
-    source = await nodes.owner(slot)
-    to = next(node for node in nodes.masters if node is not source)
-    await ask(to, "CLUSTER", "SETSLOT", slot, "IMPORTING", source.id)
-    await ask(source, "CLUSTER", "SETSLOT", slot, "MIGRATING", to.id)
+    _, to = await moving(nodes, slot)
     await ask(to, "CONFIG", "RESETSTAT")
     both = client.pipeline(transaction=True)
     both.incr(key)
