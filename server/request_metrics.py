@@ -52,8 +52,7 @@ class ScriptMetrics:
         )
         self._together = Histogram(
             "rowlock_script_calls_together",
-            "Writes to Redis on the connections that scripts are called on, by how many commands "
-            "went out in each; AUTH and SELECT of a new connection are among them.",
+            "Writes to Redis, by how many calls of scripts went out in each.",
             buckets=(1, 2, 4, 8, 16, 32, 64, 128),
             registry=registry,
         )
