@@ -22,7 +22,7 @@ from statistics import median, quantiles
 import httpx
 
 from bench import ground
-from bench.map_ends import End
+from bench.map_ends import End, States
 from server.events import AVAILABLE
 from server.repo.redis import Scripts, connect
 from server.repo.seats import SeatStore
@@ -52,7 +52,8 @@ async def measure(times: int) -> None:
             store = SeatStore(redis, Scripts(redis), ttl_seconds=TTL_SECONDS, max_seats_per_user=10)
             for n in range(SEATS - HELD, SEATS):
                 await store.lock(SHOWTIME, f"u{n}", [f"S{n}"], "")
-            ends = [End(SHOWTIME, TTL_SECONDS, seats) for _ in range(WATCHERS)]
+            states = States(TTL_SECONDS, seats)
+            ends = [End(SHOWTIME, states) for _ in range(WATCHERS)]
             for first in range(0, WATCHERS, 100):
                 await asyncio.gather(*(end.open(rowlock.port) for end in ends[first : first + 100]))
             gc.collect()
