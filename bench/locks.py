@@ -1,9 +1,12 @@
 """Seat locks per second over HTTP: three seats, signed in, 32 connections, one server process.
 
 References, measured in turns with the real thing: an empty route of the same server (what HTTP
-costs here), the plain path (`bench.plain_locks`: the same script without anything gathered or
-remembered, and without an audit log), and the bare script under redis-benchmark. Then the same in
-other shapes: one showtime or ten thousand, a hundred seats in each or eighty thousand.
+costs here), two plain paths, and the bare script under redis-benchmark. One plain path is a server
+that does little else (`bench.plain_locks`: verify, validate, one EVALSHA; no audit log, no limits,
+no headers), the other is Rowlock with the same promises and nothing remembered or gathered
+(`bench.changed_server`). Then Rowlock without its promise that an audit entry is in MongoDB before
+the answer, and the real thing in other shapes: one showtime or ten thousand, a hundred seats in
+each or eighty thousand.
 
 Each request is the first lock of its user on its showtime, so that all are granted, and their
 audit entries are in MongoDB before they are answered. The background work has a process of its own,
@@ -34,6 +37,13 @@ from server.repo.redis import Scripts, connect
 CONNECTIONS = 32
 SEATS_A_LOCK = 3
 LOADED_AT_ONCE = 50
+EMPTY, PLAIN = "empty route", "plain path"
+SAME_PROMISES, UNJOURNALLED = "plain path, same promises", "audit entry left to the relay"
+OTHERS = {
+    PLAIN: ("bench.plain_locks",),
+    SAME_PROMISES: ("bench.changed_server", "plain", "serve"),
+    UNJOURNALLED: ("bench.changed_server", "unjournalled", "serve"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +74,9 @@ class Figure:
 
 
 class Bench:
-    def __init__(
-        self, stores: ground.Stores, rowlock: ground.Process, plain: ground.Process, requests: int
-    ) -> None:
+    def __init__(self, stores: ground.Stores, rowlock: ground.Process, requests: int) -> None:
         self._stores = stores
         self._rowlock = rowlock
-        self._plain = plain
         self._requests = requests
         self._people = ground.tokens(requests)
         self._seats: dict[Shape, list[str]] = {}
@@ -78,25 +85,25 @@ class Bench:
         """Plan the showtimes, and have each token and each showtime seen once."""
         for shape in shapes:
             self._seats[shape] = await ground.plan(self._stores.mongo_uri, shape.ids, shape.seats)
-        host = self._rowlock.host
-        greeting = [_ask(host, "GET", shape.ids[0], each) for each in self._people]
-        await http_load.run(self._rowlock.address, greeting, 8)
+        await self.introduce(self._rowlock, shapes)
+
+    async def introduce(self, process: ground.Process, shapes: Sequence[Shape]) -> None:
         for shape in shapes:
             await self._empty_stores(shape)
-            looking = [_ask(host, "GET", each, self._people[0]) for each in shape.ids]
-            await http_load.run(self._rowlock.address, looking, 8)
+            looking = [_ask(process.host, "GET", each, self._people[0]) for each in shape.ids]
+            await http_load.run(process.address, looking, 8)
+        greeting = [_ask(process.host, "GET", shapes[0].ids[0], each) for each in self._people]
+        await http_load.run(process.address, greeting, 8)
 
     async def empty_route(self) -> Figure:
         requests = [http_load.request("GET", self._rowlock.host, "/health/live")]
         return await self._measured(self._rowlock, requests * self._requests)
 
-    async def locks(self, shape: Shape) -> Figure:
+    async def locks(self, shape: Shape, process: ground.Process | None = None) -> Figure:
+        """`process`: another than Rowlock's."""
+        process = process or self._rowlock
         await self._empty_stores(shape)
-        return await self._measured(self._rowlock, self._locking(self._rowlock, shape))
-
-    async def plain(self) -> Figure:
-        await self._empty_stores(USUAL)
-        return await self._measured(self._plain, self._locking(self._plain, USUAL))
+        return await self._measured(process, self._locking(process, shape))
 
     async def _empty_stores(self, shape: Shape) -> None:
         """Forget every lock, and load the showtimes of `shape` anew."""
@@ -155,14 +162,21 @@ async def measure(rounds: int, requests: int, shapes: Sequence[Shape]) -> None:
     async with AsyncExitStack() as stack:
         stores = await stack.enter_async_context(ground.stores())
         rowlock = await stack.enter_async_context(ground.server(stores, BACKGROUND_WORK="off"))
-        plain = await stack.enter_async_context(ground.server(stores, ("bench.plain_locks",)))
+        others = {
+            name: await stack.enter_async_context(
+                ground.server(stores, command, BACKGROUND_WORK="off")
+            )
+            for name, command in OTHERS.items()
+        }
         await stack.enter_async_context(ground.worker(stores))
-        bench = Bench(stores, rowlock, plain, requests)
+        bench = Bench(stores, rowlock, requests)
         await bench.prepare(shapes)
+        for name in (SAME_PROMISES, UNJOURNALLED):
+            await bench.introduce(others[name], [USUAL])
         for _ in range(rounds):
             for name, work in (
-                ("empty route", bench.empty_route()),
-                ("plain path", bench.plain()),
+                (EMPTY, bench.empty_route()),
+                *((name, bench.locks(USUAL, other)) for name, other in others.items()),
                 *((str(shape), bench.locks(shape)) for shape in shapes),
             ):
                 figures.setdefault(name, []).append(await work)
@@ -207,8 +221,11 @@ def report(figures: dict[str, list[Figure]], script: float | None) -> None:
         print("  bare script      not measured: install redis-benchmark (Debian: redis-tools)")
     else:
         print(f"  {'bare script':34} {script:7.0f} /s   under redis-benchmark")
-    compare("to the empty route", usual, figures["empty route"], "at least 0.45")
-    compare("to the plain path ", usual, figures["plain path"], "at least 2")
+    compare("to the empty route", usual, figures[EMPTY], "at least 0.45")
+    compare("to the plain path ", usual, figures[PLAIN], "at least 2")
+    compare("to the plain path with the same promises", usual, figures[SAME_PROMISES], "at least 2")
+    compare(f"{UNJOURNALLED}, to the empty route", figures[UNJOURNALLED], figures[EMPTY], "-")
+    compare(f"{UNJOURNALLED}, to the plain path", figures[UNJOURNALLED], figures[PLAIN], "-")
     for name, found in figures.items():
         if "showtimes" in name and found is not usual:
             compare(f"{name} to {USUAL}", found, usual, "0.85 to 1.15")
