@@ -99,8 +99,9 @@ class AuditRelay:
         rows = [
             *chain.from_iterable(act.rows for act in acts),
             *chain.from_iterable(map(_of_booking, bookings)),
-            *(entry.as_row() for entry in chain.from_iterable(events)),
         ]
+        there = {row["_id"] for row in rows}  # most of what a script has logged is in the outbox
+        rows += [each.as_row() for each in chain.from_iterable(events) if each.id not in there]
         if not rows:
             return 0
         copied = await self._logs.append(await self._named(sorted(rows, key=_age)))

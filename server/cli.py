@@ -206,6 +206,7 @@ async def _serve_together(settings: Settings, count: int) -> None:
 
 async def worker(settings: Settings, _: argparse.Namespace) -> None:
     async with stores.opened(settings, share=True) as opened:
+        _collect_seldom()
         logger.info("background work started")
         await run_workers(opened)
 
@@ -263,11 +264,15 @@ async def _no_admin(users: Users, email: str) -> str:
 
 
 def _opened(settings: Settings) -> None:
+    _collect_seldom()
+    logger.info("open at %s", settings.origin)
+
+
+def _collect_seldom() -> None:
     """What was made until now stays to the end: no collection has to look at it again."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 50, 100)
-    logger.info("open at %s", settings.origin)
 
 
 def _on_port_of(listener: socket.socket, settings: Settings) -> Settings:

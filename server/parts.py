@@ -67,6 +67,8 @@ class Parts:
 
     redis: redis.Redis
     database: mongo.Database
+    journal_database: mongo.Database
+    """The same, as the seat journal reaches it."""
     movies: Movies
     showtimes: Showtimes
     seat_store: SeatStore
@@ -100,7 +102,8 @@ class Parts:
         finally:
             await self.payments.close()
             await self.redis.aclose()
-            self.database.client.close()
+            await mongo.leave(self.database)
+            await mongo.leave(self.journal_database)
 
 
 def build_parts(settings: Settings) -> Parts:
@@ -109,6 +112,7 @@ def build_parts(settings: Settings) -> Parts:
     metrics = Metrics(build)
     client = redis.connect(settings.redis_url, metrics.scripts.sent)
     database = mongo.connect(settings.mongo_uri)
+    journal_database = mongo.connect_in_loop(settings.mongo_uri)
     outbox = Outbox(database)
     scripts = redis.Scripts(client, metrics.scripts.ended)
     store = SeatStore(
@@ -117,7 +121,7 @@ def build_parts(settings: Settings) -> Parts:
         ttl_seconds=settings.seat_lock_ttl,
         max_seats_per_user=settings.max_seats_per_user,
         max_seats_per_address=seats_per_address(settings),
-        journal=SeatJournal(outbox),
+        journal=SeatJournal(Outbox(journal_database)),
     )
     claims, bookings = ClaimStore(scripts), BookingRepo(database)
     planned = ShowtimeRepo(database, LayoutRepo(database))
@@ -165,6 +169,7 @@ def build_parts(settings: Settings) -> Parts:
     return Parts(
         redis=client,
         database=database,
+        journal_database=journal_database,
         movies=Movies(MovieRepo(database)),
         showtimes=showtimes,
         seat_store=store,

@@ -1,8 +1,8 @@
 """The only place that knows the MongoDB driver.
 
 Every write is acknowledged by a majority and journaled, every read is majority-committed: a
-booking that was answered cannot roll back. Swapping Motor for `pymongo.AsyncMongoClient` means
-changing this file.
+booking that was answered cannot roll back. Swapping Motor for `pymongo.AsyncMongoClient`, which the
+seat journal goes by already, means changing this file.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from motor.motor_asyncio import (
     AsyncIOMotorCollection,
     AsyncIOMotorDatabase,
 )
-from pymongo import ASCENDING, DESCENDING, IndexModel, ReturnDocument
+from pymongo import ASCENDING, DESCENDING, AsyncMongoClient, IndexModel, ReturnDocument
 from pymongo.errors import (
     AutoReconnect,
     BulkWriteError,
@@ -49,10 +49,12 @@ __all__ = [
     "ReturnDocument",
     "Transaction",
     "connect",
+    "connect_in_loop",
     "ensure_replica_set",
     "in_transaction",
     "insert_missing",
     "is_duplicate_of",
+    "leave",
     "ping",
     "server_version",
 ]
@@ -82,8 +84,21 @@ def connect(uri: str) -> Database:
 
     Raises ValueError when the address itself cannot be understood.
     """
+    return _database(AsyncIOMotorClient, uri)
+
+
+def connect_in_loop(uri: str) -> Database:
+    """The same, by PyMongo's own client: with the calls of Motor, but no threads.
+
+    For what is written all the time: a thread gets its turn when the event loop lets go, at each
+    step of a write.
+    """
+    return _database(AsyncMongoClient, uri)
+
+
+def _database(kind: Callable[..., Any], uri: str) -> Database:
     try:
-        client: Client = AsyncIOMotorClient(
+        client: Client = kind(
             uri,
             serverSelectionTimeoutMS=_TIMEOUT_MS,
             connectTimeoutMS=_TIMEOUT_MS,
@@ -98,6 +113,13 @@ def connect(uri: str) -> Database:
         )
     except (PyMongoError, ValueError) as error:
         raise ValueError(str(error)) from error
+
+
+async def leave(database: Database) -> None:
+    """End every connection of either kind of client."""
+    client: Any = database.client
+    if (closing := client.close()) is not None:  # Motor's ends at once
+        await closing
 
 
 async def ping(database: Database) -> None:
