@@ -1,39 +1,36 @@
 """The whole of Rowlock on a real cluster of three masters with a replica each, under faults.
 
 People lock, let go and buy, and a hundred watchers look on, while a slot that a watched showtime
-lives in moves, a replica takes over in good order, and a master is killed.
+lives in moves, a replica takes over in good order, and a master is killed. Then two thousand watch
+one showtime meanwhile.
 """
 
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
 from server.embedded import EmbeddedMongo
-from server.redis_nodes import slot_of
 from server.repo import mongo as mongo_repo
-from server.repo.keys import showtime_keys
-from tests.fallible_stores import gone
-from tests.processes import WHOLE
-from tests.redis_clusters import (
-    Cluster,
-    ClusterNode,
-    ask,
-    can_migrate_whole,
-    cluster,
-    is_master,
-    linked,
-    until,
+from tests.cluster_faults import (
+    a_master_is_frozen,
+    a_master_is_killed,
+    a_replica_takes_over,
+    a_slot_moves,
+    a_slot_moves_whole,
+    slot_of_showtime,
 )
+from tests.healing import Stage, staged
+from tests.processes import WHOLE
+from tests.redis_clusters import Cluster, ClusterNode, can_migrate_whole, cluster
 from tests.sale import plan
 from tests.selling_crowd import LAYOUT, crowd, database_uri, some
 
 pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
-"""After the end of a fault every watcher has to be where Redis is within this time."""
+WATCHERS = 2000
 
-
-def slot_of_showtime(showtime: str) -> int:
-    return slot_of(showtime_keys(showtime)["channel"])
+Fault = Callable[[Cluster, str], Awaitable[None]]
 
 
 async def one_each(nodes: Cluster, mongo_uri: str) -> list[str]:
@@ -44,58 +41,6 @@ async def one_each(nodes: Cluster, mongo_uri: str) -> list[str]:
         found.setdefault(await nodes.owner(slot_of_showtime(showtime)), showtime)
     database.client.close()
     return list(found.values())
-
-
-async def a_slot_moves(nodes: Cluster, showtime: str) -> None:
-    """Key by key, as tools do that know nothing better."""
-    slot = slot_of_showtime(showtime)
-    source = await nodes.owner(slot)
-    to = next(node for node in nodes.masters if node is not source)
-    keys = await ask(source, "CLUSTER", "COUNTKEYSINSLOT", slot)
-    assert keys > 0
-    await nodes.migrate(slot, to, pause=0.5)
-    assert await nodes.owner(slot) is to
-    assert await ask(source, "CLUSTER", "COUNTKEYSINSLOT", slot) == 0
-
-
-async def a_slot_moves_whole(nodes: Cluster, showtime: str) -> None:
-    slot = slot_of_showtime(showtime)
-    source = await nodes.owner(slot)
-    to = next(node for node in nodes.masters if node is not source)
-    await nodes.migrate_whole(slot, to)
-    assert await ask(to, "CLUSTER", "COUNTKEYSINSLOT", slot) > 0
-
-
-async def a_replica_takes_over(nodes: Cluster, showtime: str) -> None:
-    slot = slot_of_showtime(showtime)
-    source = await nodes.owner(slot)
-    replica = await nodes.replica_of(source)
-    await nodes.failover(replica)
-    await until(lambda: _owns(nodes, replica.port, slot))
-    await until(lambda: linked(source))  # it is a replica now
-
-
-async def a_master_is_frozen(nodes: Cluster, showtime: str) -> None:
-    slot = slot_of_showtime(showtime)
-    source = await nodes.owner(slot)
-    replica = await nodes.replica_of(source)
-    nodes.freeze(source)
-    await until(lambda: is_master(replica))
-    await until(lambda: _owns(nodes, replica.port, slot))
-
-
-async def a_master_is_killed(nodes: Cluster, showtime: str) -> None:
-    slot = slot_of_showtime(showtime)
-    source = await nodes.owner(slot)
-    replica = await nodes.replica_of(source)
-    nodes.kill(source)
-    await gone(source)
-    await until(lambda: is_master(replica))
-    await until(lambda: _owns(nodes, replica.port, slot))
-
-
-async def _owns(nodes: Cluster, port: int, slot: int) -> bool:
-    return (await nodes.owner(slot)).port == port
 
 
 FAULTS = (
@@ -134,3 +79,22 @@ async def test_faults_of_a_cluster_cost_no_seat_and_no_watcher_its_place(
         print("", *told, f"{sold} bookings sold", sep="\n")
     assert not problems
     assert sold
+
+
+async def test_two_thousand_watchers_see_what_the_cluster_holds_after_each_fault(
+    tmp_path: Path, mongo: EmbeddedMongo, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told, database = [], mongo_repo.connect(database_uri(mongo))
+    async with (
+        cluster(tmp_path, replicas=True) as nodes,
+        staged(tmp_path, database, nodes.url, watchers=WATCHERS) as stage,
+    ):
+        for fault in (a_slot_moves, a_replica_takes_over, a_master_is_killed):
+
+            async def strike(stage: Stage, fault: Fault = fault) -> None:
+                await fault(nodes, stage.crowd.showtime)
+
+            told.append(f"{fault.__name__}: {await stage.survive(strike)}")
+    await mongo_repo.leave(database)
+    with capsys.disabled():
+        print("", *told, sep="\n")
