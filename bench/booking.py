@@ -62,7 +62,7 @@ async def measure(rounds: int, count: int) -> None:
                 await one_round(stores, rowlock, database, number, count)
                 for number in range(rounds)
             ]
-        database.client.close()
+        await mongo.leave(database)
     report(figures)
 
 

@@ -28,16 +28,23 @@ def plain() -> None:
     async def write(self: SeatJournal, logged: Sequence[Logged]) -> None:
         await self._outbox.add_logged(logged)
 
-    AccessTokens._remember = remember  # type: ignore[assignment]
-    Scripts._reply = reply  # type: ignore[method-assign]
-    SeatJournal.write = write  # type: ignore[method-assign]
+    _replace(AccessTokens, _remember=remember)
+    _replace(Scripts, _reply=reply)
+    _replace(SeatJournal, write=write)
 
 
 def unjournalled() -> None:
     async def write(self: SeatJournal, logged: Sequence[Logged]) -> None:
         pass
 
-    SeatJournal.write = write  # type: ignore[method-assign]
+    _replace(SeatJournal, write=write)
+
+
+def _replace(kind: type, **methods: Callable[..., Any]) -> None:
+    for name, method in methods.items():
+        if name not in vars(kind):
+            raise AttributeError(f"{kind.__name__} has no {name} that could be changed")
+        setattr(kind, name, method)
 
 
 CHANGES: dict[str, Callable[[], None]] = {"plain": plain, "unjournalled": unjournalled}

@@ -126,43 +126,18 @@ class Crowd:
         Raises RuntimeError unless every browser got each message as a frame of its own, no more
         and no less.
         """
-        wanted = self._after(rounds)
+        wanted = [sink.frames + rounds for sink in self._sinks]
         pause = PAUSE_SECONDS + PAUSE_PER_WATCHER * len(self._sinks)
-        figure = await self._measure(way, rounds, pause)
-        await self._all_got(wanted, NAMES[way])
-        return 1e6 * float(figure["seconds"]) / int(figure["deliveries"])
-
-    async def rate(self, rounds: int) -> float:
-        """Return the deliveries a second of a server that does nothing else.
-
-        The browsers' ends read afterwards: what comes waits in the system.
-        """
-        wanted = self._after(rounds)
-        for sink in self._sinks:
-            sink.transport.pause_reading()  # type: ignore[attr-defined]
-        figure = await self._measure("flat out", rounds, 0.0)
-        for sink in self._sinks:
-            sink.transport.resume_reading()  # type: ignore[attr-defined]
-        await self._all_got(wanted, "flat out")
-        return int(figure["deliveries"]) / float(figure["went_by"])
-
-    async def _measure(self, way: str, rounds: int, pause: float) -> dict[str, Any]:
         asked = {"way": way, "rounds": rounds, "pause": pause}
         answer = await self._client.post("/measure", params=asked, content=MESSAGE)
         figure: dict[str, Any] = answer.raise_for_status().json()
         assert figure["deliveries"] == rounds * len(self._sinks)
-        return figure
-
-    def _after(self, rounds: int) -> list[int]:
-        return [sink.frames + rounds for sink in self._sinks]
-
-    async def _all_got(self, wanted: list[int], name: str) -> None:
         for _ in range(round(RESTING / 0.05)):
             if self._got() == wanted:
-                return
+                return 1e6 * float(figure["seconds"]) / int(figure["deliveries"])
             await asyncio.sleep(0.05)
         odd = sum(got != due for got, due in zip(self._got(), wanted, strict=True))
-        raise RuntimeError(f"{name}: {odd} of {len(wanted)} got more or less than was sent")
+        raise RuntimeError(f"{NAMES[way]}: {odd} of {len(wanted)} got more or less than was sent")
 
     def _got(self) -> list[int]:
         return [sink.frames for sink in self._sinks]

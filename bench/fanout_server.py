@@ -1,8 +1,7 @@
 """The server of `bench.fanout`: watchers of one showtime, told on request.
 
 Either by Rowlock's channel, or by a loop of send() in C over the same sockets of the same process,
-which is what the system alone takes; or by the channel flat out: the next change comes as soon as
-all were told of the last one. Nobody is pinged, and no heart beats.
+which is what the system alone takes. Nobody is pinged, and no heart beats.
 """
 
 import asyncio
@@ -22,7 +21,6 @@ from starlette.websockets import WebSocket
 from server.catalogue import Layout, Row, Seat
 from server.realtime import audience, channel, frames
 from server.realtime.framed import FramedProtocol, framed
-from server.realtime.tally import Uncounted
 from server.repo.seat_answers import SeatStates
 from server.serving import bind, serve
 
@@ -44,20 +42,11 @@ class Drawing:
         pass
 
 
-class Told(Uncounted):
-    def __init__(self) -> None:
-        self.all = asyncio.Event()
-
-    def flushed(self, lag: float) -> None:
-        self.all.set()
-
-
 class Broadcast:
     """Tells all sockets the same thing, again and again."""
 
     def __init__(self, library: str) -> None:
-        self._told = Told()
-        self.channel = channel.Channel(SHOWTIME, Drawing(), self._told)
+        self.channel = channel.Channel(SHOWTIME, Drawing())
         self._protocols: list[FramedProtocol] = []
         self._send = ctypes.CDLL(library).send_to_all if library else None
 
@@ -71,18 +60,13 @@ class Broadcast:
         protocol.stop_keepalive()
 
     async def measure(self, request: Request) -> Response:
-        """Return the CPU seconds, user and system, of `rounds` rounds to all sockets, and how many
-        seconds went by."""
+        """Return the CPU seconds, user and system, of `rounds` rounds to all sockets."""
         rounds, pause = int(request.query_params["rounds"]), float(request.query_params["pause"])
-        ways = {"rowlock": self.change, "flat out": self._flat_out, "c": self._c}
-        way = ways[request.query_params["way"]]
+        way = {"rowlock": self.change, "c": self._c}[request.query_params["way"]]
         fds = [each.transport.get_extra_info("socket").fileno() for each in self._protocols]
         self._fds = (ctypes.c_int * len(fds))(*fds)
-        began = time.perf_counter()
         seconds = await _cpu_of(way, rounds, pause)
-        went_by = time.perf_counter() - began
-        deliveries = rounds * len(self.channel.audience)
-        return JSONResponse({"seconds": seconds, "deliveries": deliveries, "went_by": went_by})
+        return JSONResponse({"seconds": seconds, "deliveries": rounds * len(self.channel.audience)})
 
     def _change(self) -> bytes:
         mirror = self.channel.mirror
@@ -101,11 +85,6 @@ class Broadcast:
     async def change(self) -> None:
         self.channel.hear(self._change())
 
-    async def _flat_out(self) -> None:
-        self._told.all.clear()
-        await self.change()
-        await self._told.all.wait()
-
     async def _c(self) -> None:
         assert self._send
         frame = self._step().wire
@@ -122,9 +101,8 @@ async def _cpu_of(way: Callable[[], Awaitable[None]], rounds: int, pause: float)
     return time.process_time() - began
 
 
-async def main(library: str, window: float) -> None:
-    channel.WINDOW_SECONDS = window
-    channel.WIDEST_SECONDS = window  # a busy machine must not fold the changes
+async def main(library: str) -> None:
+    channel.WIDEST_SECONDS = channel.WINDOW_SECONDS  # a busy machine must not fold the changes
     audience.HEARTBEAT_SECONDS = 86_400.0
     broadcast = Broadcast(library)
     broadcast.channel.reload("subscribed")
@@ -142,5 +120,4 @@ async def main(library: str, window: float) -> None:
 
 
 if __name__ == "__main__":
-    library, window, *_ = [*sys.argv[1:], "", ""]
-    uvloop.run(main(library, float(window or channel.WINDOW_SECONDS)))
+    uvloop.run(main(sys.argv[1] if len(sys.argv) > 1 else ""))

@@ -101,7 +101,7 @@ async def plan(mongo_uri: str, showtimes: Sequence[str], seats: int) -> list[str
             ]
         )
     finally:
-        database.client.close()
+        await mongo.leave(database)
     return list(layout.seat_ids)
 
 
@@ -133,7 +133,7 @@ async def introduce(mongo_uri: str, count: int) -> None:
         for n in range(count)
     ]
     await database["users"].insert_many(rows)
-    database.client.close()
+    await mongo.leave(database)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,8 @@ long the server could have run and no core was free is told beside them.
 import asyncio
 import gc
 import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from statistics import median, quantiles
 
@@ -43,60 +45,83 @@ LATEST = 10.0
 
 
 async def measure(times: int) -> None:
-    async with ground.stores() as stores:
-        seats = {seat: n for n, seat in enumerate(await plan(stores))}
-        async with ground.server(stores) as rowlock:
-            async with httpx.AsyncClient(base_url=rowlock.address) as client:
-                (await client.get(f"/api/showtimes/{SHOWTIME}/seat-map")).raise_for_status()
-            redis = connect(stores.redis_url)
-            store = SeatStore(redis, Scripts(redis), ttl_seconds=TTL_SECONDS, max_seats_per_user=10)
-            for n in range(SEATS - HELD, SEATS):
-                await store.lock(SHOWTIME, f"u{n}", [f"S{n}"], "")
-            states = States(TTL_SECONDS, seats)
-            ends = [End(SHOWTIME, states) for _ in range(WATCHERS)]
-            for first in range(0, WATCHERS, 100):
-                await asyncio.gather(*(end.open(rowlock.port) for end in ends[first : first + 100]))
-            gc.collect()
-            gc.freeze()  # a pause of our own would look like the server's
-            a_run = SECONDS * CHANGES_A_SECOND
-            runs = [await Run(store, ends, rowlock, n * a_run).go() for n in range(times)]
-            await redis.aclose()
+    async with (
+        ground.stores() as stores,
+        ground.server(stores) as rowlock,
+        changing(stores, SHOWTIME) as store,
+    ):
+        crowds = await watching(store, SHOWTIME, {rowlock: WATCHERS})
+        runs = [await Run(store, SHOWTIME, crowds, n).go() for n in range(times)]
     report(runs)
 
 
-async def plan(stores: ground.Stores) -> list[str]:
-    return await ground.plan(stores.mongo_uri, [SHOWTIME], SEATS)
+@asynccontextmanager
+async def changing(stores: ground.Stores, *showtimes: str) -> AsyncIterator[SeatStore]:
+    """Plan showtimes; yields what changes their seats."""
+    await ground.plan(stores.mongo_uri, showtimes, SEATS)
+    redis = connect(stores.redis_url)
+    yield SeatStore(redis, Scripts(redis), ttl_seconds=TTL_SECONDS, max_seats_per_user=10)
+    await redis.aclose()
+
+
+async def watching(
+    store: SeatStore, showtime: str, servers: Mapping[ground.Process, int]
+) -> dict[ground.Process, list[End]]:
+    """Open a showtime, and so many browsers' ends at each server; returns those."""
+    async with httpx.AsyncClient(base_url=next(iter(servers)).address) as client:
+        (await client.get(f"/api/showtimes/{showtime}/seat-map")).raise_for_status()
+    for n in range(SEATS - HELD, SEATS):
+        await store.lock(showtime, f"u{n}", [f"S{n}"], "")
+    states, crowds = States(TTL_SECONDS, {f"S{n}": n for n in range(SEATS)}), {}
+    for server, count in servers.items():
+        ends = crowds[server] = [End(showtime, states) for _ in range(count)]
+        for first in range(0, count, 100):
+            await asyncio.gather(*(end.open(server.port) for end in ends[first : first + 100]))
+    gc.collect()
+    gc.freeze()  # a pause of our own would look like the server's
+    return crowds
 
 
 class Run:
     """Some seconds of the storm, and what was seen."""
 
     def __init__(
-        self, store: SeatStore, ends: list[End], server: ground.Process, begin: int
+        self,
+        store: SeatStore,
+        showtime: str,
+        crowds: Mapping[ground.Process, Sequence[End]],
+        runs_before: int,
     ) -> None:
-        """`begin`: how many changes there were in earlier runs."""
+        """`crowds`: who watches at each server."""
         self._store = store
-        self._begin = begin
-        self._server = server
-        self._ends = ends
-        self._sampled = ends[:: len(ends) // SAMPLES]
-        self._others = [end for end in ends if end not in set(self._sampled)]
+        self._showtime = showtime
+        self._begin = runs_before * SECONDS * CHANGES_A_SECOND
+        self._crowds = crowds
+        self._ends = [end for ends in crowds.values() for end in ends]
+        self._sampled = self._ends[:: len(self._ends) // SAMPLES]
+        self._others = [end for end in self._ends if end not in set(self._sampled)]
         self.lags: list[float] = []
         """In ms."""
-        self.flushes = self.load = self.waited = 0.0
+        self.flushes = self.load = self.waited = self.cpu_us = 0.0
+        """Flushes a second, cores taken and cores waited for, of the servers together; and the CPU
+        of each delivery."""
 
     async def go(self) -> "Run":
         loop = asyncio.get_running_loop()
         for end in self._sampled:
             loop.add_reader(end.socket, self._heard, end)
         sweeping = asyncio.create_task(self._sweep())
-        before, waited, frames = self._server.cpu_seconds(), self._waited(), self._ends[0].frames
+        before, waited, frames = self._cpu(), self._waited(), self._frames()
         began = loop.time()
         await self._changes()
         seconds = loop.time() - began
-        self.load = (self._server.cpu_seconds() - before) / seconds
+        spent = self._cpu() - before
+        told = [now - then for now, then in zip(self._frames(), frames, strict=True)]
+        sizes = [len(ends) for ends in self._crowds.values()]
+        self.load = spent / seconds
         self.waited = (self._waited() - waited) / seconds
-        self.flushes = (self._ends[0].frames - frames) / seconds
+        self.flushes = sum(told) / seconds
+        self.cpu_us = 1e6 * spent / sum(n * size for n, size in zip(told, sizes, strict=True))
         try:
             await self._all_arrived()
         finally:
@@ -130,12 +155,12 @@ class Run:
         back = 0 if n % 2 == 0 else SEATS - HELD
         seat = (n // 2 + back) % SEATS
         if n % 2 == 0:
-            return await self._store.lock(SHOWTIME, f"u{seat}", [f"S{seat}"], "")
-        return await self._store.release(SHOWTIME, f"u{seat}", [], "")
+            return await self._store.lock(self._showtime, f"u{seat}", [f"S{seat}"], "")
+        return await self._store.release(self._showtime, f"u{seat}", [], "")
 
     async def _all_arrived(self) -> None:
         """Compare every map with Redis, once all have had the time to be told."""
-        stored = await self._store.read(SHOWTIME)
+        stored = await self._store.read(self._showtime)
         assert stored
         try:
             async with asyncio.timeout(LATEST):
@@ -149,12 +174,20 @@ class Run:
             if (state.epoch, state.states) != (stored.epoch, wanted):
                 raise RuntimeError("a watcher's map is not that of Redis")
 
+    def _cpu(self) -> float:
+        return sum(server.cpu_seconds() for server in self._crowds)
+
+    def _frames(self) -> list[int]:
+        """Return how many frames each server has sent to everybody."""
+        return [ends[0].frames for ends in self._crowds.values()]
+
     def _waited(self) -> float:
-        """Seconds that the server could have run, and the machine had no core free for it."""
+        """Seconds that servers could have run, and the machine had no core free for them."""
         try:
-            return int(Path(f"/proc/{self._server.pid}/schedstat").read_text().split()[1]) / 1e9
+            stats = [Path(f"/proc/{server.pid}/schedstat").read_text() for server in self._crowds]
         except OSError:
             return 0.0  # not Linux
+        return sum(int(each.split()[1]) for each in stats) / 1e9
 
 
 def report(runs: list[Run]) -> None:

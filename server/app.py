@@ -1,7 +1,7 @@
 """The composition root: the server, put together from its parts, and its commands."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
@@ -134,7 +134,7 @@ def _routes(
     health = HealthRoutes(
         {
             "redis": lambda: redis.answer(parts.redis.ping()),
-            "mongodb": lambda: mongo.ping(parts.database),
+            "mongodb": lambda: mongo.ping(parts.database, parts.journal_database),
         },
         parts.metrics,
     )
@@ -229,13 +229,14 @@ async def run_check(settings: Settings) -> list[str]:
         return await check.run()
     finally:
         await client.aclose()
-        database.client.close()
+        await mongo.leave(database)
 
 
-async def run_workers(settings: Settings) -> None:
-    """Do the background work alone, until cancelled."""
+async def run_workers(settings: Settings, started: Callable[[], None]) -> None:
+    """Do the background work alone, until cancelled; `started` is called once it is under way."""
     parts = build_parts(settings)
     parts.workers.start()
+    started()
     try:
         await parts.workers.joined()
     finally:

@@ -206,9 +206,7 @@ async def _serve_together(settings: Settings, count: int) -> None:
 
 async def worker(settings: Settings, _: argparse.Namespace) -> None:
     async with stores.opened(settings, share=True) as opened:
-        _collect_seldom()
-        logger.info("background work started")
-        await run_workers(opened)
+        await run_workers(opened, _started)
 
 
 async def seed(settings: Settings, _: argparse.Namespace) -> None:
@@ -266,6 +264,11 @@ async def _no_admin(users: Users, email: str) -> str:
 def _opened(settings: Settings) -> None:
     _collect_seldom()
     logger.info("open at %s", settings.origin)
+
+
+def _started() -> None:
+    _collect_seldom()
+    logger.info("background work started")
 
 
 def _collect_seldom() -> None:

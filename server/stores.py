@@ -39,7 +39,7 @@ async def database(settings: Settings) -> AsyncIterator[Database]:
     try:
         yield database
     finally:
-        database.client.close()
+        await mongo.leave(database)
 
 
 async def _with_embedded(stack: AsyncExitStack, settings: Settings, share: bool) -> Settings:
@@ -91,7 +91,7 @@ async def _reach_mongo(uri: str) -> None:
         places = uri.partition("://")[2].rpartition("@")[2].partition("/")[0]
         raise StoreError(_refusal("MONGO_URI", places, error)) from None
     finally:
-        database.client.close()
+        await mongo.leave(database)
 
 
 def _refusal(variable: str, places: str, error: BaseException | None) -> str:

@@ -12,7 +12,7 @@ from server.binaries import find_redis
 from server.child_server import ChildServer
 from server.embedded import EmbeddedMongo, EmbeddedValkey
 from server.repo.indexes import create_indexes
-from server.repo.mongo import Database, connect
+from server.repo.mongo import Database, connect, leave
 from tests.redis_clusters import Cluster, cluster
 
 
@@ -107,7 +107,7 @@ async def database(mongo: EmbeddedMongo) -> AsyncIterator[Database]:
         await create_indexes(database)
         yield database
     finally:
-        database.client.close()
+        await leave(database)
 
 
 def _emptied(server: EmbeddedValkey) -> str:

@@ -54,7 +54,9 @@ def token_for(user_id: str, role: Role = "USER") -> str:
 
 def mutated(directory: Path, mutants: Sequence[Mutant]) -> Path:
     """Copy the server with bugs planted into it; returns the place to import it from."""
-    shutil.copytree(REPOSITORY / "server", directory / "server")
+    shutil.copytree(
+        REPOSITORY / "server", directory / "server", ignore=shutil.ignore_patterns("__pycache__")
+    )
     (directory / "frontend").symlink_to(REPOSITORY / "frontend")
     for mutant in mutants:
         path = directory / "server" / mutant.file

@@ -120,7 +120,7 @@ async def stores(valkey: EmbeddedValkey, mongod: EmbeddedMongo) -> AsyncIterator
         await client.aclose()
         for name in (database.name, f"{database.name}_demo_bank"):
             await database.client.drop_database(name)
-        database.client.close()
+        await mongo.leave(database)
 
 
 def stocked() -> Any:

@@ -11,7 +11,7 @@ from server.models import Money, new_id
 from server.payments import PaymentImpossible, PaymentUnknown, demo
 from server.payments.demo import METHODS, DemoProvider
 from server.repo.demo_payments import DemoPaymentRepo
-from server.repo.mongo import Collection, Database, connect
+from server.repo.mongo import Collection, Database, connect, leave
 
 TEN = Money(currency="EUR", minor=1000)
 ASKS = ("confirm", "cancel", "get")
@@ -193,7 +193,7 @@ class TestLate:
         try:
             assert await DemoProvider(DemoPaymentRepo(other)).cancel(intent) == "captured"
         finally:
-            other.client.close()
+            await leave(other)
 
     async def test_exactly_one_of_capture_and_fence_stands(
         self, provider: DemoProvider, ledger: DemoPaymentRepo, monkeypatch: pytest.MonkeyPatch

@@ -18,7 +18,7 @@ from server import binaries, child_server
 from server.binaries import BinaryMissing, EmbeddedError
 from server.child_server import address_in
 from server.embedded import EmbeddedMongo, EmbeddedValkey
-from server.repo.mongo import Collection, connect
+from server.repo.mongo import Collection, connect, leave
 from tests.store_processes import left_behind, running_under
 
 PARENT = """
@@ -70,7 +70,7 @@ async def write_value(valkey: EmbeddedValkey) -> None:
 async def rows_of(uri: str) -> AsyncIterator[Collection]:
     database = connect(uri)
     yield database["rows"]
-    database.client.close()
+    await leave(database)
 
 
 async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -5,7 +5,8 @@ lives in moves, a replica takes over in good order, and a master is killed. Then
 one showtime meanwhile.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -33,13 +34,22 @@ WATCHERS = 2000
 Fault = Callable[[Cluster, str], Awaitable[None]]
 
 
+@asynccontextmanager
+async def a_database(uri: str) -> AsyncIterator[mongo_repo.Database]:
+    database = mongo_repo.connect(uri)
+    try:
+        yield database
+    finally:
+        await mongo_repo.leave(database)
+
+
 async def one_each(nodes: Cluster, mongo_uri: str) -> list[str]:
     """Plan showtimes until every master has one; returns those."""
-    database, found = mongo_repo.connect(mongo_uri), dict[ClusterNode, str]()
-    while len(found) < len(nodes.masters):
-        showtime = await plan(database, LAYOUT)
-        found.setdefault(await nodes.owner(slot_of_showtime(showtime)), showtime)
-    database.client.close()
+    found = dict[ClusterNode, str]()
+    async with a_database(mongo_uri) as database:
+        while len(found) < len(nodes.masters):
+            showtime = await plan(database, LAYOUT)
+            found.setdefault(await nodes.owner(slot_of_showtime(showtime)), showtime)
     return list(found.values())
 
 
@@ -84,8 +94,9 @@ async def test_faults_of_a_cluster_cost_no_seat_and_no_watcher_its_place(
 async def test_two_thousand_watchers_see_what_the_cluster_holds_after_each_fault(
     tmp_path: Path, mongo: EmbeddedMongo, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    told, database = [], mongo_repo.connect(database_uri(mongo))
+    told = []
     async with (
+        a_database(database_uri(mongo)) as database,
         cluster(tmp_path, replicas=True) as nodes,
         staged(tmp_path, database, nodes.url, watchers=WATCHERS) as stage,
     ):
@@ -94,7 +105,8 @@ async def test_two_thousand_watchers_see_what_the_cluster_holds_after_each_fault
             async def strike(stage: Stage, fault: Fault = fault) -> None:
                 await fault(nodes, stage.crowd.showtime)
 
-            told.append(f"{fault.__name__}: {await stage.survive(strike)}")
-    await mongo_repo.leave(database)
+            healing = await stage.survive(strike)
+            told.append(f"{fault.__name__}: {healing}, answers {dict(healing.answers)}")
+            assert healing.answers[200], "no seat has changed"
     with capsys.disabled():
         print("", *told, sep="\n")

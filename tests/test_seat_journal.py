@@ -3,8 +3,10 @@
 import asyncio
 
 import pytest
+import pytest_asyncio
 from pymongo.errors import AutoReconnect
 
+from server.repo import mongo
 from server.repo.outbox import Outbox
 from server.repo.seat_journal import SeatJournal
 from server.repo.seat_log import read_logged
@@ -32,14 +34,20 @@ class Held(Outbox):
         await super().add_logged(logged)
 
 
+@pytest_asyncio.fixture(loop_scope="module", name="outbox")
+async def _outbox(server):
+    database = mongo.connect_in_loop(server.stored.mongo_uri)
+    yield Held(database)
+    await mongo.leave(database)
+
+
 def entry(name):
     fields = ("showtime", "request_id", "type", "reason", "actor", "owner", "lock", "booking")
     fields = {**dict.fromkeys(fields, ""), "id": name, "at": 1000, "seats": "A1"}
     return [each for pair in fields.items() for each in pair]
 
 
-async def test_what_comes_during_a_write_goes_together_into_the_next(server):
-    outbox = Held(server.stored.database)
+async def test_what_comes_during_a_write_goes_together_into_the_next(outbox):
     journal = SeatJournal(outbox)
     first = asyncio.create_task(journal.write([entry("one")]))
     await asyncio.sleep(0)
@@ -51,8 +59,7 @@ async def test_what_comes_during_a_write_goes_together_into_the_next(server):
     assert outbox.batches == [["one"], [f"{n}" for n in range(20)]]
 
 
-async def test_a_write_that_fails_is_told_to_all_that_wait_and_the_next_goes_on(server):
-    outbox = Held(server.stored.database)
+async def test_a_write_that_fails_is_told_to_all_that_wait_and_the_next_goes_on(outbox):
     journal = SeatJournal(outbox)
     outbox.failing = ConnectionError("away")
     outbox.gate.set()
@@ -64,9 +71,8 @@ async def test_a_write_that_fails_is_told_to_all_that_wait_and_the_next_goes_on(
     await journal.write([entry("b")])
 
 
-async def test_while_the_store_is_away_nobody_waits_for_those_before(server):
+async def test_while_the_store_is_away_nobody_waits_for_those_before(outbox):
     """A write that nobody answers takes seconds; those that wait must not pay for each."""
-    outbox = Held(server.stored.database)
     journal = SeatJournal(outbox)
     outbox.failing = AutoReconnect("away")
     crowd = [asyncio.create_task(journal.write([entry(f"{n}")])) for n in range(500)]
@@ -79,8 +85,7 @@ async def test_while_the_store_is_away_nobody_waits_for_those_before(server):
     await journal.write([entry("again")])
 
 
-async def test_one_who_gives_up_waiting_spoils_nothing(server):
-    outbox = Held(server.stored.database)
+async def test_one_who_gives_up_waiting_spoils_nothing(outbox):
     journal = SeatJournal(outbox)
     gone, waiting = (asyncio.create_task(journal.write([entry(name)])) for name in "cd")
     await asyncio.sleep(0)

@@ -55,7 +55,7 @@ async def planned(mongo_uri: str) -> str:
     try:
         return await plan(database, hall(10))
     finally:
-        database.client.close()
+        await mongo.leave(database)
 
 
 def free_port() -> int:

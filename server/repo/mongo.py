@@ -122,9 +122,9 @@ async def leave(database: Database) -> None:
         await closing
 
 
-async def ping(database: Database) -> None:
-    """Raise one of UNAVAILABLE unless the server answers."""
-    await database.command("ping")
+async def ping(*databases: Database) -> None:
+    """Raise one of UNAVAILABLE unless the server answers to each."""
+    await asyncio.gather(*(database.command("ping") for database in databases))
 
 
 async def server_version(database: Database) -> str:
