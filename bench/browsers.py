@@ -2,9 +2,10 @@
 
 import asyncio
 import resource
+from collections.abc import Iterator
 
 AT_ONCE = 100
-_TEXT = 0x81
+TEXT, PING = 0x81, 0x89
 HELLO = (
     "GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\n"
     "Connection: Upgrade\r\nOrigin: http://127.0.0.1:{port}\r\n"
@@ -41,19 +42,28 @@ class Sink(asyncio.Protocol):
     def _counted(self, data: bytes) -> bytes:
         """Count the whole frames in `data`; returns what is left."""
         at = 0
-        while len(data) >= at + 4:
-            size, begin = data[at + 1], at + 2
-            if size == 126:
-                size, begin = int.from_bytes(data[at + 2 : at + 4]), at + 4
-            if len(data) < begin + size:
-                break
-            self.frames += data[at] == _TEXT
-            at = begin + size
+        for kind, _, end in whole_frames(data):
+            self.frames += kind == TEXT
+            at = end
         return data[at:]
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self.welcome.done():
             self.welcome.set_exception(exc or ConnectionError("the server hung up"))
+
+
+def whole_frames(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """Yield the first byte of each whole frame of up to 64 KiB, and where its payload begins and
+    ends."""
+    end = 0
+    while len(data) >= end + 4:
+        kind, size, begin = data[end], data[end + 1], end + 2
+        if size == 126:
+            size, begin = int.from_bytes(data[end + 2 : end + 4]), end + 4
+        if len(data) < begin + size:
+            return
+        end = begin + size
+        yield kind, begin, end
 
 
 def hello(port: int, path: str) -> bytes:

@@ -10,10 +10,8 @@ import json
 import socket
 from collections.abc import Iterator
 
-from bench.browsers import hello
+from bench.browsers import PING, TEXT, hello, whole_frames
 from server.events import STATE_AFTER
-
-_TEXT, _PING = 0x81, 0x89
 
 
 class State:
@@ -123,15 +121,11 @@ class End:
     def _texts(self, data: bytes) -> Iterator[bytes]:
         """Yield the text of each whole frame; pings are answered."""
         data, at = self._rest + data, 0
-        while len(data) >= at + 4:
-            size, begin = data[at + 1], at + 2
-            if size == 126:
-                size, begin = int.from_bytes(data[at + 2 : at + 4]), at + 4
-            if len(data) < begin + size:
-                break
-            kind, payload, at = data[at], data[begin : begin + size], begin + size
-            if kind == _PING:
-                self.socket.send(bytes((0x8A, 0x80 | size, 0, 0, 0, 0)) + payload)
-            elif kind == _TEXT:
+        for kind, begin, at in whole_frames(data):
+            payload = data[begin:at]
+            if kind == PING:
+                pong = bytes((0x8A, 0x80 | len(payload), 0, 0, 0, 0)) + payload
+                self.socket.send(pong)
+            elif kind == TEXT:
                 yield payload
         self._rest = data[at:]
