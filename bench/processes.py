@@ -11,7 +11,7 @@ seats take a core as well, so that on two cores the two servers never have one e
 import argparse
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from statistics import median, quantiles
+from statistics import median
 
 import uvloop
 
@@ -54,7 +54,7 @@ async def measure(watchers: int, times: int) -> None:
 def report(watchers: int, one: Sequence[Run], two: Sequence[Run]) -> None:
     print(f"{watchers} watchers, {CHANGES_A_SECOND} changes a second on one showtime")
     for name, runs in ("one process", one), ("two processes", two):
-        cost, late = median(run.cpu_us for run in runs), median(map(p99, runs))
+        cost, late = median(run.cpu_us for run in runs), median(run.percentile(99) for run in runs)
         flushes, load = median(run.flushes for run in runs), median(run.load for run in runs)
         print(
             f"  {name:14} {cost:6.2f} us of CPU a delivery, script to socket p99 {late:4.0f} ms,"
@@ -63,10 +63,6 @@ def report(watchers: int, one: Sequence[Run], two: Sequence[Run]) -> None:
     ratios = [b.cpu_us / a.cpu_us for a, b in zip(one, two, strict=True)]
     spread = f"({min(ratios):.2f} to {max(ratios):.2f})"
     print(f"ratio of two to one, CPU of a delivery  {median(ratios):.2f}  {spread}")
-
-
-def p99(run: Run) -> float:
-    return quantiles(run.lags, n=100)[98]
 
 
 if __name__ == "__main__":

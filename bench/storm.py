@@ -98,13 +98,18 @@ class Run:
         self._begin = runs_before * SECONDS * CHANGES_A_SECOND
         self._crowds = crowds
         self._ends = [end for ends in crowds.values() for end in ends]
-        self._sampled = self._ends[:: len(self._ends) // SAMPLES]
+        apart = len(self._ends) // SAMPLES
+        self._sampled = [end for ends in crowds.values() for end in ends[::apart]]
         self._others = [end for end in self._ends if end not in set(self._sampled)]
         self.lags: list[float] = []
         """In ms."""
         self.flushes = self.load = self.waited = self.cpu_us = 0.0
         """Flushes a second, cores taken and cores waited for, of the servers together; and the CPU
         of each delivery."""
+
+    def percentile(self, n: int) -> float:
+        """Return the lag in ms that so many of a hundred kept within."""
+        return quantiles(self.lags, n=100)[n - 1]
 
     async def go(self) -> "Run":
         loop = asyncio.get_running_loop()
@@ -191,11 +196,10 @@ class Run:
 
 
 def report(runs: list[Run]) -> None:
-    percentiles = [quantiles(run.lags, n=100) for run in runs]
-    ends = [each[98] for each in percentiles]
+    ends = [run.percentile(99) for run in runs]
     print(f"{WATCHERS} watchers, {CHANGES_A_SECOND} changes a second on one showtime")
     print(
-        f"  script to socket   p50 {median(each[49] for each in percentiles):4.0f} ms"
+        f"  script to socket   p50 {median(run.percentile(50) for run in runs):4.0f} ms"
         f"   p99 {median(ends):4.0f} ms ({min(ends):.0f} to {max(ends):.0f})"
         f"   target below {TARGET_MS}"
     )

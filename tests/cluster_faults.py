@@ -3,7 +3,7 @@
 from server.redis_nodes import slot_of
 from server.repo.keys import showtime_keys
 from tests.fallible_stores import gone
-from tests.redis_clusters import Cluster, ask, is_master, linked, until
+from tests.redis_clusters import Cluster, ask, is_master, linked, port_of, until
 
 
 def slot_of_showtime(showtime: str) -> int:
@@ -60,8 +60,4 @@ async def a_master_is_killed(nodes: Cluster, showtime: str) -> None:
 
 async def _owns(nodes: Cluster, port: int, slot: int) -> bool:
     """Say whether every node that lives names it; one that does not yet leads to the dead one."""
-    for node in nodes.nodes:
-        for first, last, (_, named, *_), *_ in await ask(node, "CLUSTER", "SLOTS"):
-            if first <= slot <= last and named != port:
-                return False
-    return True
+    return {await port_of(slot, node) for node in nodes.nodes} == {port}

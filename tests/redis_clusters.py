@@ -79,11 +79,10 @@ class Cluster:
     async def owner(self, slot: int) -> ClusterNode:
         """Return the master that serves `slot` now, as the nodes that live have it."""
         for node in self.nodes:
-            for first, last, (_, port, *_), *_ in await ask(node, "CLUSTER", "SLOTS"):
-                if first <= slot <= last:
-                    found = next((n for n in self.nodes if n.port == port), None)
-                    if found:
-                        return found
+            port = await port_of(slot, node)
+            found = next((n for n in self.nodes if n.port == port), None)
+            if found:
+                return found
         raise LookupError(f"nobody serves slot {slot}")
 
     async def replica_of(self, master: ClusterNode) -> ClusterNode:
@@ -160,6 +159,14 @@ async def ask(node: EmbeddedValkey, *command: Any) -> Any:
     async with client_of(node) as client:
         client.response_callbacks.clear()
         return await client.execute_command(*command)
+
+
+async def port_of(slot: int, node: EmbeddedValkey) -> int | None:
+    """Return the port of the master that serves `slot`, as `node` has it."""
+    for first, last, (_, port, *_), *_ in await ask(node, "CLUSTER", "SLOTS"):
+        if first <= slot <= last:
+            return int(port)
+    return None
 
 
 async def _is(found: Awaitable[ClusterNode], wanted: ClusterNode) -> bool:

@@ -43,13 +43,12 @@ async def a_database(uri: str) -> AsyncIterator[mongo_repo.Database]:
         await mongo_repo.leave(database)
 
 
-async def one_each(nodes: Cluster, mongo_uri: str) -> list[str]:
+async def one_each(nodes: Cluster, database: mongo_repo.Database) -> list[str]:
     """Plan showtimes until every master has one; returns those."""
     found = dict[ClusterNode, str]()
-    async with a_database(mongo_uri) as database:
-        while len(found) < len(nodes.masters):
-            showtime = await plan(database, LAYOUT)
-            found.setdefault(await nodes.owner(slot_of_showtime(showtime)), showtime)
+    while len(found) < len(nodes.masters):
+        showtime = await plan(database, LAYOUT)
+        found.setdefault(await nodes.owner(slot_of_showtime(showtime)), showtime)
     return list(found.values())
 
 
@@ -67,8 +66,9 @@ async def test_faults_of_a_cluster_cost_no_seat_and_no_watcher_its_place(
 ) -> None:
     told, uri = [], database_uri(mongo)
     async with (
+        a_database(uri) as database,
         cluster(tmp_path, replicas=True) as nodes,
-        crowd(tmp_path, nodes.url, uri, await one_each(nodes, uri)) as here,
+        crowd(tmp_path, nodes.url, uri, await one_each(nodes, database)) as here,
     ):
         assert len({await nodes.owner(slot_of_showtime(name)) for name in here.showtimes}) == 3
         async with here.busy():
