@@ -4,10 +4,12 @@ Read from the stores past the server, and compared with what customers were told
 be done by then: no lock, no open booking, nothing due.
 """
 
+import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from itertools import pairwise
+from time import monotonic
 from typing import Any
 
 from server.app import run_check
@@ -44,6 +46,14 @@ async def rest(stored: Stored, showtime: str) -> str:
         ),
     }
     return ", ".join(f"{what}: {count}" for what, count in found.items() if count)
+
+
+async def audited(stored: Stored, showtime: str, seconds: float = 60) -> None:
+    """Wait until the audit log holds all that has happened; other work may still be due."""
+    give_up = monotonic() + seconds
+    while "unaudited" in (left := await rest(stored, showtime)) or "work due" in left:
+        assert monotonic() < give_up, left
+        await asyncio.sleep(0.05)
 
 
 async def checked(stored: Stored) -> list[str]:

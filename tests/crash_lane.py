@@ -14,7 +14,7 @@ from pathlib import Path
 from time import monotonic
 
 from server.models import new_id
-from tests.aftermath import Aftermath, checked, rest
+from tests.aftermath import Aftermath, audited, checked, rest
 from tests.crash_points import SHORTER, STEPS, Point
 from tests.crash_stories import PAIRS, STORIES, Scene
 from tests.crashing import Trap
@@ -106,8 +106,8 @@ class Lane:
         admin = Customer("usr_admin", self._port, ledger, role="ADMIN")
         await introduce(self.stored.database, *(p.user for p in (*people, rival)))
         await introduce(self.stored.database, admin.user, role="ADMIN")
-        audited = partial(self._audited, showtime)
-        scene = Scene(self.stored, showtime, people, flighty, rival, admin, chance, audited)
+        copied = partial(audited, self.stored, showtime)
+        scene = Scene(self.stored, showtime, people, flighty, rival, admin, chance, copied)
         try:
             return await self._crash(point, seed, scene, ledger)
         finally:
@@ -161,10 +161,6 @@ class Lane:
                 return None
             await asyncio.sleep(0.05)
         return monotonic() - killed_at
-
-    async def _audited(self, showtime: str) -> None:
-        while "unaudited" in await rest(self.stored, showtime):
-            await asyncio.sleep(0.05)
 
     async def _again(self, scene: Scene, ledger: Ledger) -> None:
         """Send every request that has a key once more, now that all is over."""

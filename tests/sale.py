@@ -206,8 +206,9 @@ class Sale:
 
     async def _audited(self, seconds: float = 30.0) -> None:
         """Wait until the relay has copied all that happened."""
+        log, outbox = showtime_keys(self.showtime)["log_key"], self.database["audit_outbox"]
         give_up = monotonic() + seconds
-        while await self.redis.xlen(showtime_keys(self.showtime)["log_key"]):
+        while await self.redis.xlen(log) or await outbox.count_documents({}):
             assert monotonic() < give_up, "the audit relay does not keep up"
             await asyncio.sleep(0.05)
 

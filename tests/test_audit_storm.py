@@ -16,7 +16,7 @@ import pytest
 
 from server.embedded import EmbeddedMongo, EmbeddedValkey
 from server.models import new_id
-from tests.aftermath import checked, rest
+from tests.aftermath import audited, checked
 from tests.crash_points import SHORTER
 from tests.crashing import Trap
 from tests.crew import Crew, crew
@@ -132,7 +132,8 @@ async def test_every_acknowledged_act_is_audited_once(
         async with crew(*places, launcher=launcher, SEAT_LOCK_TTL="120") as people:
             await _storm(stored, people, showtimes, ledger)
             took = monotonic() - began
-            await _audited(stored, showtimes)
+            for showtime in showtimes:
+                await audited(stored, showtime)
         told = Counter(f"{ack.kind} {ack.status}" for ack in ledger.acks)
         with capsys.disabled():
             print(f"\nacts acknowledged {len(ledger.acks)} in {took:.0f} s: {dict(told)}")
@@ -171,14 +172,6 @@ async def _kill_now_and_then(people: Crew) -> None:
         for command in ("serve", "worker", "serve"):
             await asyncio.sleep(random.uniform(*PAUSE_SECONDS))
             await people.kill(command)
-
-
-async def _audited(stored: Stored, showtimes: list[str]) -> None:
-    give_up = monotonic() + 60
-    for showtime in showtimes:
-        while "unaudited" in (left := await rest(stored, showtime)) or "work due" in left:
-            assert monotonic() < give_up, left
-            await asyncio.sleep(0.1)
 
 
 def _repeats(ledger: Ledger) -> int:

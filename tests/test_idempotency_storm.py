@@ -5,6 +5,7 @@ import itertools
 import random
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from pathlib import Path
 from time import monotonic
 
@@ -14,7 +15,7 @@ from server.bookings import booking_id_for
 from server.embedded import EmbeddedMongo, EmbeddedValkey
 from server.models import new_id
 from server.repo.idempotency import LEASE_SECONDS
-from tests.aftermath import Aftermath, checked, rest
+from tests.aftermath import Aftermath, audited, checked, rest
 from tests.crash_points import ANSWERS
 from tests.crashing import Trap
 from tests.customers import Ack, Customer, Ledger, introduce, same
@@ -87,11 +88,11 @@ async def test_hundreds_of_requests_with_one_key_have_one_effect(
 
 async def _book_and_pay(person: Customer, showtime: str, seats: tuple[str, ...]) -> None:
     key = new_id("key")
-    created = await storm(lambda: person.create(showtime, *seats, key=key))
-    assert created.status == 201
-    paid = await storm(lambda: person.pay(created.booking, key=key))
-    assert paid.status == 200
-    person.close()
+    with closing(person):
+        created = await storm(lambda: person.create(showtime, *seats, key=key))
+        assert created.status == 201
+        paid = await storm(lambda: person.pay(created.booking, key=key))
+        assert paid.status == 200
 
 
 async def test_another_body_under_the_same_key_changes_nothing(
@@ -102,37 +103,34 @@ async def test_another_body_under_the_same_key_changes_nothing(
         showtime = await plan(stored.database, LAYOUT)
         other = await plan(stored.database, LAYOUT)
         async with servers(tmp_path, stored.redis_url, stored.mongo_uri, count=2) as processes:
-            ledger = Ledger()
-            ann = Customer("usr_ann", each_in_turn(processes), ledger)
-            await introduce(stored.database, ann.user)
-            created = await ann.create(showtime, *SEATS[:3], key="one key")
-            mine = await ann.create(showtime, *SEATS[3:5], key="another key")
-            assert created
-            assert mine
-            declined = await ann.pay(created.booking, "demo:decline", key="pay key")
-            assert declined
-            while "unaudited" in await rest(stored, showtime):
-                await asyncio.sleep(0.05)
-            before = await stored.digest()
-            for _ in range(MUTATIONS):
-                if chance.random() < 0.7:
-                    seats = list(created.seats)
-                    place = showtime
-                    while (place, seats) == (showtime, list(created.seats)):
-                        place = chance.choice([showtime, showtime, other])
-                        seats = chance.sample(SEATS[:6], chance.randint(1, 4))
-                    refused = await ann.create(place, *seats, key="one key")
-                else:
-                    booking = chance.choice([created.booking, mine.booking])
-                    methods = ["demo:approve", "demo:timeout", "demo:slow"]
-                    refused = await ann.pay(booking, chance.choice(methods), key="pay key")
-                assert refused
-                assert (refused.status, refused.answer.body["code"]) == (
-                    422,
-                    "idempotency_key_reused",
-                )
-            assert await stored.digest() == before
-            ann.close()
+            with closing(Customer("usr_ann", each_in_turn(processes), Ledger())) as ann:
+                await introduce(stored.database, ann.user)
+                created = await ann.create(showtime, *SEATS[:3], key="one key")
+                mine = await ann.create(showtime, *SEATS[3:5], key="another key")
+                assert created
+                assert mine
+                declined = await ann.pay(created.booking, "demo:decline", key="pay key")
+                assert declined
+                await audited(stored, showtime)
+                before = await stored.digest()
+                for _ in range(MUTATIONS):
+                    if chance.random() < 0.7:
+                        seats = list(created.seats)
+                        place = showtime
+                        while (place, seats) == (showtime, list(created.seats)):
+                            place = chance.choice([showtime, showtime, other])
+                            seats = chance.sample(SEATS[:6], chance.randint(1, 4))
+                        refused = await ann.create(place, *seats, key="one key")
+                    else:
+                        booking = chance.choice([created.booking, mine.booking])
+                        methods = ["demo:approve", "demo:timeout", "demo:slow"]
+                        refused = await ann.pay(booking, chance.choice(methods), key="pay key")
+                    assert refused
+                    assert (refused.status, refused.answer.body["code"]) == (
+                        422,
+                        "idempotency_key_reused",
+                    )
+                assert await stored.digest() == before
 
 
 async def test_a_key_whose_server_died_is_answered_soon(
@@ -153,16 +151,15 @@ async def test_a_key_whose_server_died_is_answered_soon(
             await mortal.serving()
             await survivor.serving()
             ports = [survivor.port, mortal.port]
-            ann = Customer("usr_ann", lambda: ports[-1], ledger)
-            await introduce(stored.database, ann.user)
-            await ann.lock(showtime, *SEATS[:2])
-            trap.arm(f"{ANSWERS}.begin", "after", 1)
-            booking = asyncio.create_task(ann.create(showtime, *SEATS[:2], key="the key"))
-            assert await mortal.ended() == -9
-            assert trap.struck()
-            ports.pop()
-            created = await booking
-            ann.close()
+            with closing(Customer("usr_ann", lambda: ports[-1], ledger)) as ann:
+                await introduce(stored.database, ann.user)
+                await ann.lock(showtime, *SEATS[:2])
+                trap.arm(f"{ANSWERS}.begin", "after", 1)
+                booking = asyncio.create_task(ann.create(showtime, *SEATS[:2], key="the key"))
+                assert await mortal.ended() == -9
+                assert trap.struck()
+                ports.pop()
+                created = await booking
         finally:
             await mortal.stop()
             await survivor.stop()
