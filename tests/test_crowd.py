@@ -233,6 +233,33 @@ async def test_a_buyer_who_is_not_shown_the_map_finds_nothing_free(status):
     assert figures.counts == {"odd": 1}
 
 
+@pytest.mark.parametrize("called_away", ["while locking", "while booking", "before paying"])
+async def test_who_is_called_away_in_the_middle_leaves_nothing_behind(server, called_away):
+    showtime, figures = await server.showtime(), Figures(0)
+    async with ToxicProxy(server.settings.port) as proxy:
+        url = f"http://127.0.0.1:{proxy.port}"
+        visitor = Visitor(url, figures, httpx2.create_ssl_context())
+        hall, turns = Hall(url, showtime, HALL.seat_ids), asyncio.Semaphore(1)
+        buyer = Buyer(visitor, "crowd-1@example.com", hall, figures, turns, pace=0.01)
+        await visitor.sign_in("crowd-1@example.com")
+        if called_away != "while locking":
+            await buyer._take(["A1", "A2"])
+        if called_away == "before paying":
+            doing = asyncio.create_task(buyer._buy())
+            await eventually(lambda: server.stored.bookings_of(showtime))
+        else:
+            proxy.delay = 0.2
+            step = buyer._take(["A1", "A2"]) if called_away == "while locking" else buyer._book()
+            doing = asyncio.create_task(step)
+        await asyncio.sleep(0.3)  # asked, and not answered; or thinking
+        doing.cancel()
+        await buyer.leave()
+    assert doing.cancelled()
+    assert await server.stored.seats(showtime) == {}
+    acts = [row["timeline"][-1]["action"] for row in await server.stored.bookings_of(showtime)]
+    assert acts == ([] if called_away == "while locking" else ["booking.cancelled"])
+
+
 async def test_a_server_without_the_development_provider_is_named():
     google = b"HTTP/1.1 302 Found\r\nlocation: https://accounts.google.test/auth\r\n"
     busy = b"HTTP/1.1 303 See Other\r\nlocation: /?auth_error=too_often\r\n"

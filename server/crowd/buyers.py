@@ -41,6 +41,9 @@ class Buyer:
         self._turns = turns
         self._pace = pace
         self._mine: list[str] = []
+        """Seats that are locked, or may be."""
+        self._unpaid = False
+        """Whether there is a booking that waits for money, or may be."""
         self._bookings: list[str] = []
         self._plans: dict[Callable[[], Awaitable[object]], int] = {
             self._buy: 40,
@@ -64,10 +67,13 @@ class Buyer:
                 await asyncio.sleep(random.uniform(*_BACK))  # noqa: S311
 
     async def leave(self) -> None:
-        """Let go of what is locked, so that nobody has to wait for it to lapse."""
+        """Let go of what is locked or not paid, so that nobody has to wait for it to lapse."""
         try:
+            await self._visitor.settled()
             if self._mine:
                 await self._let_go()
+            if self._unpaid:
+                await self._give_up_bookings()
         except Away:
             pass
         finally:
@@ -103,6 +109,7 @@ class Buyer:
             await self._pay(booking, "demo:approve")
         elif booking:
             await self._cancel(booking)
+            self._unpaid = False
 
     async def _change_mind(self) -> None:
         """Let one seat go and take another instead."""
@@ -141,8 +148,10 @@ class Buyer:
         return [seat for seat, state in pairs if state == "."]
 
     async def _take(self, seats: list[str]) -> bool:
+        before, self._mine = self._mine, [*self._mine, *seats]
         answer = await self._ask("lock", "POST", self._lock, {"seats": seats})
         if not self._count(answer, "locked"):
+            self._mine = before
             return False
         self._mine = answer.json()["lock"]["seats"]
         return True
@@ -157,9 +166,11 @@ class Buyer:
     async def _book(self) -> str:
         """Return the id of a booking of what is locked; "" when it came too late."""
         body = {"showtime_id": self._hall.showtime_id, "seats": self._mine}
+        self._unpaid = True
         answer = await self._ask("book", "POST", "/api/bookings", body)
         self._mine = []
         if not self._count(answer, "pending"):
+            self._unpaid = False
             return ""
         booking: str = answer.json()["booking"]["id"]
         return booking
@@ -179,7 +190,9 @@ class Buyer:
     def _paid(self, booking: str, answer: Answer) -> None:
         if answer.status_code == 402:
             self._figures.counts["declined"] += 1
-        elif answer.status_code == 200 and answer.json()["booking"]["status"] == "confirmed":
+            return
+        self._unpaid = False
+        if answer.status_code == 200 and answer.json()["booking"]["status"] == "confirmed":
             self._figures.counts["booked"] += 1
             self._bookings.append(booking)
         else:
@@ -187,6 +200,12 @@ class Buyer:
 
     async def _cancel(self, booking: str) -> None:
         self._count(await self._ask("cancel", "DELETE", f"/api/bookings/{booking}"), "cancelled")
+
+    async def _give_up_bookings(self) -> None:
+        answer = await self._ask("bookings", "GET", "/api/bookings?status=pending")
+        for booking in answer.json()["items"] if answer.is_success else []:
+            if booking["showtime_id"] == self._hall.showtime_id:
+                await self._cancel(booking["id"])
 
     def _count(self, answer: Answer, success: str) -> bool:
         """Count what came of it; a conflict is part of the game, anything else is odd."""

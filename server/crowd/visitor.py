@@ -11,12 +11,14 @@ from urllib.parse import urlsplit
 import httpx2
 
 from server.crowd.figures import Figures
+from server.detached import Detached
 
 _PROVIDER = "/dev/oidc"
 _SECONDS = 30.0
 _STEPS = 3
 """Of a sign-in: to the provider, back to the server, to the page."""
 _LONGEST_WAIT = 60.0
+_LAST_WORD_SECONDS = 2.0
 
 Answer = httpx2.Response
 
@@ -40,12 +42,19 @@ class Visitor:
         self._browser = httpx2.AsyncClient(
             base_url=server, timeout=_SECONDS, verify=trust, trust_env=False
         )
+        self._asked = Detached()
 
     def companion(self) -> "Visitor":
         """Return another visitor of the same server."""
         return Visitor(self._server, self._figures, self._trust)
 
+    async def settled(self) -> None:
+        """Wait for the answer to a question whose asker was cancelled: it may have had its effect
+        or have it yet. Not for long."""
+        await self._asked.drain(_LAST_WORD_SECONDS)
+
     async def close(self) -> None:
+        await self.settled()
         await self._browser.aclose()
 
     async def sign_in(self, email: str) -> None:
@@ -73,11 +82,10 @@ class Visitor:
         headers = {"Idempotency-Key": secrets.token_hex(16)} if method == "POST" else {}
         while True:
             began = time.perf_counter()
-            try:
-                answer = await self._browser.request(method, path, json=body, headers=headers)
-            except httpx2.TransportError as error:
+            answer = await self._asked.run(self._answer(method, path, body, headers))
+            if answer is None:
                 self._figures.counts["unanswered"] += 1
-                raise Away(str(error)) from None
+                raise Away
             self._figures.calls[name].add((time.perf_counter() - began) * 1000)
             if answer.status_code in (429, 503):
                 self._figures.counts["limited"] += 1
@@ -86,6 +94,14 @@ class Visitor:
                 await self._refresh()
             else:
                 return answer
+
+    async def _answer(
+        self, method: str, path: str, body: Any, headers: Mapping[str, str]
+    ) -> Answer | None:
+        try:
+            return await self._browser.request(method, path, json=body, headers=headers)
+        except httpx2.TransportError:
+            return None
 
     async def _refresh(self) -> None:
         answer = await self.call("refresh", "POST", "/api/auth/refresh")
