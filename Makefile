@@ -5,7 +5,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 VENV := .venv
 PY := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
-BENCHMARKS := locks booking auth fanout processes join
+BENCHMARKS := locks booking auth fanout processes shards join
 
 .DEFAULT_GOAL := help
 FAULTS := crashes fault_mutants failover random_kills audit_storm idempotency_storm \

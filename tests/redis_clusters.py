@@ -59,7 +59,7 @@ class SentinelNode(EmbeddedValkey):
 
 
 class Cluster:
-    """Three masters, each with a replica or not."""
+    """Some masters, each with a replica or not."""
 
     def __init__(self, masters: list[ClusterNode], replicas: list[ClusterNode]) -> None:
         self.masters = masters
@@ -195,15 +195,17 @@ async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 20) -
 
 
 @asynccontextmanager
-async def cluster(directory: Path, *, replicas: bool = False) -> AsyncIterator[Cluster]:
+async def cluster(
+    directory: Path, *, masters: int = 3, replicas: bool = False
+) -> AsyncIterator[Cluster]:
     """Run a cluster whose nodes agree and whose replicas have all."""
     async with AsyncExitStack() as stack:
-        count = 6 if replicas else 3
+        count = 2 * masters if replicas else masters
         nodes = [ClusterNode(directory / f"node-{number}") for number in range(count)]
         for node in nodes:
             await stack.enter_async_context(node)
             node.id = str(await ask(node, "CLUSTER", "MYID"))
-        made = Cluster(nodes[:3], nodes[3:])
+        made = Cluster(nodes[:masters], nodes[masters:])
         await _make(made)
         yield made
 

@@ -1,0 +1,130 @@
+"""What a second shard adds: the seats of many showtimes on a cluster of one shard, and of two.
+
+The real scripts through the real store, as a server calls them, on two clusters of Valkey that
+stand at once. Each change locks two seats or gives them back, at showtimes in turn. On two cores no
+shard has one to itself, so it is the CPU that is counted: what each shard takes for a change. A
+shard can do so many as fill its core, and a cluster so many as fill the core of its busiest. What
+they cost the caller, who holds a connection to each shard, is told beside it. In turns; medians.
+"""
+
+import argparse
+import asyncio
+import itertools
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from statistics import median
+
+import psutil
+import uvloop
+
+from bench import ground
+from server.repo.claims import ClaimStore
+from server.repo.redis import Scripts, connect
+from server.repo.seats import SeatStore
+from tests.redis_clusters import Cluster, cluster
+
+SHOWTIMES = 2000
+CALLERS = 64
+"""For each shard: what comes at once goes in one write, which costs less."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """CPU of one run, in us for each change: of every shard, and of the caller."""
+
+    shards: tuple[float, ...]
+    caller: float
+
+    @property
+    def busiest(self) -> float:
+        return max(self.shards)
+
+
+class Field:
+    """A cluster with showtimes that are open."""
+
+    def __init__(self, made: Cluster, store: SeatStore, showtimes: list[str]) -> None:
+        self._store = store
+        self._showtimes = showtimes
+        self._shards = [psutil.Process(int(node.pid_file.read_text())) for node in made.masters]
+
+    async def run(self, changes: int) -> Run:
+        before, began = self._spent(), time.process_time()
+        turns = itertools.islice(itertools.cycle(self._showtimes), changes // 2)
+        async with asyncio.TaskGroup() as together:
+            for caller in range(CALLERS * len(self._shards)):
+                together.create_task(self._call(f"usr_{caller}", caller, turns))
+        caller = time.process_time() - began
+        spent = [now - then for now, then in zip(self._spent(), before, strict=True)]
+        return Run(tuple(1e6 * each / changes for each in spent), 1e6 * caller / changes)
+
+    async def _call(self, user: str, number: int, turns: "itertools.islice[str]") -> None:
+        seats = [f"S{2 * number}", f"S{2 * number + 1}"]
+        for showtime in turns:
+            await self._store.lock(showtime, user, seats, "")
+            await self._store.release(showtime, user, [], "")
+
+    def _spent(self) -> list[float]:
+        times = [shard.cpu_times() for shard in self._shards]
+        return [each.user + each.system for each in times]
+
+
+@asynccontextmanager
+async def field(folder: Path, shards: int) -> AsyncIterator[Field]:
+    async with cluster(folder, masters=shards) as made, AsyncExitStack() as stack:
+        redis = connect(made.url)
+        stack.push_async_callback(redis.aclose)
+        scripts, showtimes = Scripts(redis), [f"sho_{n}" for n in range(SHOWTIMES)]
+        claims, closes_at = ClaimStore(scripts), datetime.now(UTC) + timedelta(days=1)
+        for showtime in showtimes:
+            await claims.begin_rebuild(showtime, "bench", "")
+            await claims.rebuild(showtime, "bench", closes_at=closes_at, blocked=[], claims=[])
+        store = SeatStore(redis, scripts, ttl_seconds=300, max_seats_per_user=10)
+        yield Field(made, store, showtimes)
+
+
+async def measure(changes: int, times: int) -> None:
+    print(f"machine: {ground.machine()}; shards and caller share it")
+    with tempfile.TemporaryDirectory(prefix="rowlock-bench-") as folder:
+        async with field(Path(folder, "one"), 1) as one, field(Path(folder, "two"), 2) as two:
+            for each in one, two:
+                await each.run(changes // 10)
+            alone, shared = [], []
+            for _ in range(times):
+                alone.append(await one.run(changes))
+                shared.append(await two.run(changes))
+    report(alone, shared)
+
+
+def report(alone: list[Run], shared: list[Run]) -> None:
+    for name, runs in ("one shard", alone), ("two shards", shared):
+        each = " + ".join(f"{median(us):.1f}" for us in zip(*(r.shards for r in runs), strict=True))
+        busiest, caller = median(r.busiest for r in runs), median(r.caller for r in runs)
+        print(
+            f"  {name:10}  {each} us of the shards' CPU a change, {caller:.0f} us of the caller's;"
+            f" a core each does {1e6 / busiest:,.0f} changes a second"
+        )
+    adds = [a.busiest / b.busiest for a, b in zip(alone, shared, strict=True)]
+    costs = [b.caller / a.caller for a, b in zip(alone, shared, strict=True)]
+    print(
+        f"ratio of two to one, capacity  {median(adds):.2f}  ({min(adds):.2f} to {max(adds):.2f})"
+        "   2 would be all of it"
+    )
+    print(f"ratio of two to one, the caller's CPU  {median(costs):.2f}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--times", type=int, default=5)
+    parser.add_argument("--changes", type=int, default=40_000)
+    options = parser.parse_args()
+    uvloop.run(measure(options.changes, options.times))
+
+
+if __name__ == "__main__":
+    main()
