@@ -94,8 +94,9 @@ class Feed:
     @asynccontextmanager
     async def following(self, after: str = "", **options: Any) -> AsyncIterator[ClientConnection]:
         """An administrator who has been let in."""
+        ticket = await self.ticket()
         async with self.connection(after, **options) as socket:
-            await say_who(socket, await self.ticket())
+            await say_who(socket, ticket)
             await heartbeat(socket)
             yield socket
 

@@ -17,6 +17,7 @@ FLAGS = (
 )
 DESKTOP = {"width": 1280, "height": 800}
 PHONE = {"width": 390, "height": 844}
+PATIENCE_MS = 20_000
 
 
 def chromium() -> str:
@@ -31,6 +32,7 @@ def chromium() -> str:
 
 @asynccontextmanager
 async def launched() -> AsyncIterator[Browser]:
+    expect.set_options(timeout=PATIENCE_MS)
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
         yield browser

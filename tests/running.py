@@ -202,7 +202,7 @@ def problem(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
     return body
 
 
-async def eventually(look: Callable[[], Awaitable[T]], within: float = 5.0) -> T:
+async def eventually(look: Callable[[], Awaitable[T]], within: float = 15.0) -> T:
     """Look again and again until there is something to see; fail after `within` seconds."""
     deadline = time.monotonic() + within
     while True:

@@ -376,7 +376,9 @@ async def test_who_is_turned_away_at_the_queue_has_used_up_no_try(database):
     storm = [
         asyncio.create_task(guess(auth, f"192.0.2.{n}", f"{n}@example.com")) for n in range(OPEN)
     ]
-    await asyncio.sleep(0.1)
+    async with asyncio.timeout(10):
+        while auth.accounts._passwords._queue._taken < OPEN:
+            await asyncio.sleep(0.005)
     late = [asyncio.create_task(guess(auth, "198.51.100.1")) for _ in range(20)]
     await settled(late, 20)
     hasher.let.set()

@@ -3,6 +3,8 @@
 import time
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from server.embedded import EmbeddedMongo
 from server.repo.keys import PARTITIONS, partition_keys
 from tests.running import IN_MODULE_LOOP, booked, eventually, lock, problem, running, served
@@ -87,6 +89,7 @@ async def test_it_is_for_administrators(server):
     problem(await server.visitor.get("/api/admin/health"), 401, "unauthenticated")
 
 
+@pytest.mark.alone
 async def test_redis_that_hangs_is_told_within_two_seconds(valkey, mongo):
     async with ToxicProxy(valkey.port) as proxy:
         away = f"redis://127.0.0.1:{proxy.port}/0"
@@ -109,6 +112,7 @@ async def test_redis_that_hangs_is_told_within_two_seconds(valkey, mongo):
             proxy.heal()
 
 
+@pytest.mark.alone
 async def test_without_mongodb_administrators_are_told_so_and_nobody_else(valkey, tmp_path):
     async with EmbeddedMongo(tmp_path) as mongod, running(valkey, mongod) as server:
         assert (await told(server))["status"] == "ok"

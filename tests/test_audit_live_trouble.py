@@ -247,7 +247,7 @@ async def test_who_follows_stays_while_mongodb_is_away_and_misses_nothing(
 ) -> None:
     monkeypatch.setattr(audit_live, "ROLE_SECONDS", 0.1)
     if how == "stopped for long":  # longer than the driver waits
-        monkeypatch.setattr(mongo_repo, "_TIMEOUT_MS", 400)
+        monkeypatch.setattr(mongo_repo, "_TIMEOUT_MS", 1000)
     async with EmbeddedMongo(tmp_path / "mongo") as mongod, stores(valkey, mongod) as stored:
         async with feed_on(stored) as feed, feed.following() as socket:
             before = await feed.append(3)

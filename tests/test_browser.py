@@ -18,7 +18,7 @@ from tests.running import IN_MODULE_LOOP, Running, lock, served
 pytestmark = [IN_MODULE_LOOP, pytest.mark.browser]
 
 server = served()
-hasty = served("hasty", seat_lock_ttl=4)
+hasty = served("hasty", seat_lock_ttl=8)
 """A server whose locks last four seconds."""
 
 
@@ -159,7 +159,7 @@ async def test_time_runs_out_and_the_seats_return(browser: Browser, hasty: Runni
         await bob.click("A1", "A2")
         await eve.sees("locked", "A1", "A2")
         await expect(bob.page.locator("#lapse")).to_have_attribute(
-            "data-why", "expired", timeout=15_000
+            "data-why", "expired", timeout=30_000
         )
         await keep_picture(bob.page, "lapsed")
         await eve.sees("available", "A1", "A2")

@@ -31,8 +31,8 @@ async def stores(any_redis_url: str) -> AsyncIterator[Stores]:
 
 @pytest.fixture
 async def quick(any_redis_url: str) -> AsyncIterator[Stores]:
-    """Locks last a fifth of a second."""
-    async with opened(any_redis_url, ttl_seconds=0.2) as stores:
+    """Locks last a second."""
+    async with opened(any_redis_url, ttl_seconds=1) as stores:
         await stores.load()
         yield stores
 

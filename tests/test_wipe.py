@@ -116,8 +116,8 @@ async def test_a_rebuilder_that_died_is_outlived(
     """Its right to rebuild is a lease: whoever comes meanwhile waits, and then does it."""
     async with opened(tmp_path, database, valkey_url, restless=0) as sale:
         ann, key = sale.person("usr_ann"), showtime_keys(sale.showtime)["rebuild_key"]
-        await sale.redis.flushall()
-        await sale.redis.set(key, "token of the dead", px=700)
+        async with sale.redis.pipeline(transaction=True) as together:
+            await together.flushall().set(key, "token of the dead", px=2000).execute()
         answer = (await ann.lock(sale.seats[:1])).answer
         assert answer.status == 200
         assert answer.answered_at - answer.sent_at > 600
