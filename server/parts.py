@@ -1,5 +1,6 @@
 """What a server and a worker have in common, put together in one place."""
 
+import asyncio
 import logging
 from dataclasses import dataclass
 
@@ -59,6 +60,9 @@ RELAY_SECONDS = 0.25
 NOTIFY_SECONDS = 0.5
 DRAIN_SECONDS = 5.0
 """How long what is under way may take to end when the process does."""
+LET_GO_SECONDS = 1.0
+"""How long a lease may take to be let go; it ends by itself soon after."""
+_AWAY: tuple[type[Exception], ...] = (TimeoutError, *mongo.UNAVAILABLE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +100,9 @@ class Parts:
             await self.workers.stop()
             if self.notifier:
                 await self.notifier.drain(DRAIN_SECONDS)
-            await self.relay.stop()
-        except mongo.UNAVAILABLE:
+            async with asyncio.timeout(LET_GO_SECONDS):
+                await self.relay.stop()
+        except _AWAY:
             logger.warning("MongoDB is away: the lease of the audit relay ends by itself")
         finally:
             await self.payments.close()

@@ -1,8 +1,8 @@
 """Stores that are killed and come back on the same data and the same port."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,17 @@ async def revive(server: ChildServer) -> None:
     port = server.port
     await server.start()
     assert server.port == port, "somebody has taken its port"
+
+
+@contextmanager
+def stopped(server: ChildServer) -> Iterator[None]:
+    """It keeps its connections and says nothing."""
+    process = _process_of(server)
+    process.suspend()
+    try:
+        yield
+    finally:
+        process.resume()
 
 
 async def gone(server: ChildServer) -> None:

@@ -2,8 +2,6 @@
 
 import asyncio
 import functools
-import os
-import signal
 import socket
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager, suppress
@@ -36,6 +34,7 @@ from tests.audit_feed import (
     say_who,
     ticket_of,
 )
+from tests.fallible_stores import stopped
 from tests.processes import servers, token_for
 from tests.running import IN_MODULE_LOOP, eventually, lock, plan
 from tests.stored import Stored, stocked, stores
@@ -227,17 +226,6 @@ async def test_a_page_that_cannot_be_read_is_read_later(stored: Stored) -> None:
         added = await feed.append(2)
         assert await ids(socket, 2) == added
         assert feed.logs.refusals == 0
-
-
-@contextmanager
-def stopped(mongod: EmbeddedMongo) -> Iterator[None]:
-    """MongoDB keeps its connections and says nothing."""
-    pid = int(mongod.pid_file.read_text())
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(pid, signal.SIGCONT)
 
 
 @pytest.mark.slow

@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,10 +20,16 @@ from websockets.exceptions import ConnectionClosed
 
 from server import serving
 from server.api.health import HealthRoutes
+from server.embedded import EmbeddedMongo, EmbeddedValkey
 from server.metrics import Metrics
 from server.realtime.framed import FramedProtocol, framed
 from server.serving import bind, serve
+from tests.buyers import Diary, Person
+from tests.fallible_stores import stopped
 from tests.hostile import RawSocket, handshake
+from tests.processes import servers
+from tests.sale import hall, plan
+from tests.stored import stores
 from tests.test_live import is_held
 
 
@@ -146,6 +154,38 @@ async def test_while_it_leaves_it_is_not_healthy_and_lets_nobody_in(
                 await asyncio.open_connection("127.0.0.1", stage.port)
             await leaving
         writer.close()
+
+
+@pytest.mark.slow
+@pytest.mark.alone
+async def test_while_mongodb_says_nothing_what_is_open_is_answered_and_nothing_else_waited_for(
+    tmp_path: Path, valkey: EmbeddedValkey
+) -> None:
+    """Then only threads of the driver are left, which no one can end before their time."""
+    async with EmbeddedMongo(tmp_path / "mongo") as mongod, stores(valkey, mongod) as stored:
+        layout = hall(20)
+        showtime = await plan(stored.database, layout)
+        async with servers(tmp_path, stored.redis_url, stored.mongo_uri) as [process]:
+            ann = Person("usr_ann", [process.port], showtime, Diary())
+            assert (await ann.lock(layout.seat_ids[:1])).status == 200
+            with stopped(mongod):
+                asking = asyncio.create_task(ann.lock(layout.seat_ids[1:2]))
+                while len(await stored.seats(showtime)) < 2:  # MongoDB has not been told
+                    await asyncio.sleep(0.01)
+                began = monotonic()
+                stopping = asyncio.create_task(process.stop(60))
+                told = await asking
+                answered = monotonic() - began
+                while "the lease of the audit relay" not in process.log():
+                    await asyncio.sleep(0.01)
+                done = monotonic() - began
+                await stopping
+            ann.close()
+        assert (told.status, told.answer.body["code"]) == (503, "store_unavailable")
+        assert answered < 8
+        assert done < 10
+        assert await process.ended() == 0
+        assert [line for line in process.errors() if "running task(s)" not in line] == []
 
 
 async def health(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> tuple[int, str]:

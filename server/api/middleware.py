@@ -1,5 +1,6 @@
 """What happens to every request: an id, a limit, a log line, security headers, a net for bugs."""
 
+import asyncio
 import logging
 import re
 import time
@@ -11,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from server.api.problems import render, render_unexpected
 from server.api.requests import MAX_BODY
 from server.api.security_headers import SECURITY_HEADERS
-from server.errors import BodyTooLarge
+from server.errors import BodyTooLarge, StoreUnavailable
 from server.log_context import REQUEST_ID
 from server.models import new_id
 
@@ -75,6 +76,9 @@ class RequestEnvelope:
             await app(scope, receive, send_with_headers)
         except ClientDisconnect:
             status = _CLIENT_GONE
+        except asyncio.CancelledError:  # the server ends, and has waited as long as it may
+            if not status:
+                await render(StoreUnavailable(), request_id)(scope, receive, send_with_headers)
         except Exception:
             logger.exception("unexpected error")
             if status:
