@@ -56,7 +56,7 @@ async def drawn(server, showtime):
 
 async def test_what_the_crowd_says_is_what_the_stores_hold(server):
     showtime, out = await server.showtime(), StringIO()
-    await show(wish(server, showtime), Terminal(out))
+    await show(wish(server, showtime, seconds=5.0), Terminal(out))
     told = out.getvalue()
     counts = {name: int(number) for number, name in re.findall(r"([\d]+) ([a-z]+)", told)}
     bookings = await server.stored.bookings_of(showtime)

@@ -13,8 +13,8 @@ from tests.smtp_sink import sinking
 
 OUTAGE_SECONDS = 60.0
 BOOKINGS = 100
-SOON_SECONDS = 20.0
-"""How long after the server's return the last mail may take."""
+SOON_SECONDS = 60.0
+"""How long after the server's return the last mail may take, on a busy machine too."""
 
 
 @pytest.mark.slow

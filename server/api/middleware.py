@@ -77,8 +77,9 @@ class RequestEnvelope:
         except ClientDisconnect:
             status = _CLIENT_GONE
         except asyncio.CancelledError:  # the server ends, and has waited as long as it may
-            if not status:
-                await render(StoreUnavailable(), request_id)(scope, receive, send_with_headers)
+            if status:
+                raise
+            await render(StoreUnavailable(), request_id)(scope, receive, send_with_headers)
         except Exception:
             logger.exception("unexpected error")
             if status:
