@@ -1,7 +1,8 @@
 """What a second shard adds: the seats of many showtimes on a cluster of one shard, and of two.
 
-The real scripts through the real store, as a server calls them, on two clusters of Valkey that
-stand at once. Each change locks two seats or gives them back, at showtimes in turn. On two cores no
+The real scripts through the real stores, as a server calls them, on two clusters of Valkey that
+stand at once. Each change locks two seats or gives them back, at showtimes in turn, and is counted
+before against the limits of a person and of an address who were not here yet. On two cores no
 shard has one to itself, so it is the CPU that is counted: what each shard takes for a change. A
 shard can do so many as fill its core, and a cluster so many as fill the core of its busiest. What
 they cost the caller, who holds a connection to each shard, is told beside it. In turns; medians.
@@ -23,7 +24,9 @@ import psutil
 import uvloop
 
 from bench import ground
+from server.rate_limits import RateLimits
 from server.repo.claims import ClaimStore
+from server.repo.rate_limits import TokenBuckets
 from server.repo.redis import Scripts, connect
 from server.repo.seats import SeatStore
 from tests.redis_clusters import Cluster, cluster
@@ -48,9 +51,13 @@ class Run:
 class Field:
     """A cluster with showtimes that are open."""
 
-    def __init__(self, made: Cluster, store: SeatStore, showtimes: list[str]) -> None:
+    def __init__(
+        self, made: Cluster, store: SeatStore, limits: RateLimits, showtimes: list[str]
+    ) -> None:
         self._store = store
+        self._limits = limits
         self._showtimes = showtimes
+        self._people = itertools.count()
         self._shards = [psutil.Process(int(node.pid_file.read_text())) for node in made.masters]
 
     async def run(self, changes: int) -> Run:
@@ -66,8 +73,14 @@ class Field:
     async def _call(self, user: str, number: int, turns: "itertools.islice[str]") -> None:
         seats = [f"S{2 * number}", f"S{2 * number + 1}"]
         for showtime in turns:
+            await self._be_counted()
             await self._store.lock(showtime, user, seats, "")
+            await self._be_counted()
             await self._store.release(showtime, user, [], "")
+
+    async def _be_counted(self) -> None:
+        n = next(self._people)
+        await self._limits.count("lock", user=f"usr_{n}", address=f"{n}")
 
     def _spent(self) -> list[float]:
         times = [shard.cpu_times() for shard in self._shards]
@@ -85,7 +98,7 @@ async def field(folder: Path, shards: int) -> AsyncIterator[Field]:
             await claims.begin_rebuild(showtime, "bench", "")
             await claims.rebuild(showtime, "bench", closes_at=closes_at, blocked=[], claims=[])
         store = SeatStore(redis, scripts, ttl_seconds=300, max_seats_per_user=10)
-        yield Field(made, store, showtimes)
+        yield Field(made, store, RateLimits(TokenBuckets(scripts)), showtimes)
 
 
 async def measure(changes: int, times: int) -> None:

@@ -91,7 +91,7 @@ class Stored:
                     content.update(encode(row))
                 found[collection.name] = content.hexdigest()
         async for key in self.redis.scan_iter(count=1000):
-            if "{limits}" not in key:
+            if ":limits:" not in key:
                 found[key] = hashlib.sha256(await _dump(self.redis, key)).hexdigest()
         return found
 

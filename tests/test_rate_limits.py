@@ -443,4 +443,4 @@ async def test_limits_can_be_off(valkey: EmbeddedValkey, mongo: EmbeddedMongo) -
     async with running(valkey, mongo, rate_limits="off") as server:
         answers = [await server.visitor.get("/api/movies") for _ in range(2)]
         assert not any("RateLimit" in answer.headers for answer in answers)
-        assert [key async for key in server.stored.redis.scan_iter("rowlock:{limits}*")] == []
+        assert [key async for key in server.stored.redis.scan_iter("*:limits:*")] == []

@@ -2,10 +2,8 @@
 the calls of one server is nobody else's business."""
 
 import asyncio
-import os
-import signal
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +14,24 @@ from redis.exceptions import AskError, MovedError, NoScriptError
 
 from server.child_server import ChildServer
 from server.errors import StoreUnavailable
+from server.models import new_id
 from server.realtime.listener import Listener
 from server.redis_nodes import SlotMap, slot_of
-from server.repo.keys import PARTITIONS, TAGS, partition_keys, partition_of, showtime_keys
+from server.repo.keys import (
+    PARTITIONS,
+    TAGS,
+    bucket_key,
+    bucket_partition,
+    partition_keys,
+    partition_of,
+    showtime_keys,
+)
 from server.repo.rate_limits import Bucket, TokenBuckets
 from server.repo.redis import Redis, Scripts, answer, connect, run_ids, server_version
 from server.repo.redis_cluster import Cluster as ClusterClient
 from server.repo.seats import SeatStore
 from tests import redis_clusters
-from tests.fallible_stores import client_of, gone
+from tests.fallible_stores import client_of, gone, stopped
 from tests.redis_clusters import Cluster, ask, cluster, sentinels
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -55,16 +62,6 @@ async def connected(url: str) -> AsyncIterator[Redis]:
         yield client
     finally:
         await client.aclose()
-
-
-@contextmanager
-def frozen(node: ChildServer) -> Iterator[None]:
-    pid = int(node.pid_file.read_text())
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(pid, signal.SIGCONT)
 
 
 async def count(client: Redis, keys: list[str]) -> list[Any]:
@@ -106,17 +103,52 @@ async def test_what_rowlock_asks_of_redis_works(client: ClusterClient) -> None:
     assert await both.execute() in ([1, {"field": "value"}], [0, {"field": "value"}])
 
 
-async def test_limits_are_taken_in_one_slot(client: ClusterClient) -> None:
+def bucket_in(partition: int, holds: int) -> Bucket:
+    """Return a bucket that lies there; whose it is differs each time."""
+    while bucket_partition(name := new_id("who")) != partition:
+        pass
+    return Bucket(name, holds, 3_600_000)
+
+
+async def test_limits_are_taken_from_all_or_from_none(client: ClusterClient) -> None:
+    """Of buckets that lie in different slots. When many take at once, some may find empty what is
+    just on its way back; never are too many admitted, and nothing is lost."""
     buckets = TokenBuckets(Scripts(client))
-    both = [Bucket("user:ann", 2, 60_000), Bucket("address:here", 5, 60_000)]
-    for name in ("user:ann", "address:here"):
-        await buckets.refill(name)
-    for left in (1, 0):
-        wait, levels = await buckets.take(both)
-        assert (wait, levels[0].left) == (0, left)
-    wait, levels = await buckets.take(both)
-    assert wait > 0
-    assert [level.left for level in levels] == [0, 3]
+    ann, ben, home = bucket_in(0, 20), bucket_in(9, 500), bucket_in(15, 100)
+    told = await asyncio.gather(*(buckets.take([ann, home]) for _ in range(200)))
+    admitted = sum(wait == 0 for wait, _ in told)
+    assert 0 < admitted <= 20
+    for _ in range(20 - admitted):
+        assert (await buckets.take([ann, home]))[0] == 0
+    wait, levels = await buckets.take([ben, home])
+    assert (wait, [level.left for level in levels]) == (0, [499, 79])
+    wait, levels = await buckets.take([ann, home])
+    assert wait > 3_590_000
+    assert [level.left for level in levels] == [0, 79]
+    wait, levels = await buckets.take([ben, home, bucket_in(3, 90)], 80)
+    assert wait > 3_590_000
+    assert [level.left for level in levels] == [499, 79, 90]
+    assert await client.exists(bucket_key(ann.name)) == 1
+    await buckets.refill(ann.name)
+    assert (await buckets.take([ann, home]))[0] == 0
+
+
+async def test_a_frozen_node_limits_those_alone_whose_buckets_it_has(
+    client: ClusterClient, nodes: Cluster
+) -> None:
+    buckets, stuck = TokenBuckets(Scripts(client)), nodes.masters[1]
+    homes = {n: bucket_in(n, 10) for n in PARTITIONS}
+    await asyncio.gather(*(buckets.take([home]) for home in homes.values()))
+    lost = {n for n in PARTITIONS if is_at(client, n, stuck)}
+    ann = bucket_in(min(homes.keys() - lost), 100)
+    with stopped(stuck):
+        for n in homes.keys() - lost:
+            assert (await buckets.take([ann, homes[n]]))[0] == 0
+        with pytest.raises(StoreUnavailable):
+            await buckets.take([ann, homes[min(lost)]])
+    assert 0 < len(lost) < 16
+    _, [level] = await buckets.take([ann])
+    assert level.left == 100 - len(homes.keys() - lost) - 1, "what was in vain went back"
 
 
 async def test_a_forgotten_script_is_told_per_call(client: ClusterClient, nodes: Cluster) -> None:
@@ -247,7 +279,7 @@ async def test_a_frozen_node_holds_back_its_own_calls_alone(
     """Scripts of one turn: two servers answer while the third says nothing."""
     stuck, scripts = nodes.masters[1], Scripts(client)
     assert set(await run_everywhere(scripts)) == {"ok"}
-    with frozen(stuck):
+    with stopped(stuck):
         calls = {n: asyncio.create_task(run_script(scripts, n)) for n in PARTITIONS}
         held = {n: call for n, call in calls.items() if is_at(client, n, stuck)}
         async with asyncio.timeout(1):
@@ -272,7 +304,7 @@ async def test_a_frozen_node_holds_back_its_own_positions_alone(
     held = {name for name in names if is_at(client, partition_of(name), stuck)}
     lost = next(name for name in names if is_at(client, partition_of(name), nodes.masters[2]))
     wrong = ("127.0.0.1", nodes.masters[0].port)
-    with frozen(stuck):
+    with stopped(stuck):
         client._map.moved(slot_of(showtime_keys(lost)["meta_key"]), wrong)
         found = dict(zip(names, await store.positions(names), strict=True))
     assert 0 < len(held) < 12

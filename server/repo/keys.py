@@ -84,11 +84,13 @@ def ended_key(showtime_id: str, booking_id: str) -> str:
 
 
 def bucket_key(name: str) -> str:
-    """STRING: when a bucket of tokens will be full again, ms; gone when it is.
+    """STRING: when a bucket of tokens will be full again, ms; gone when it is."""
+    return f"rowlock:{{{TAGS[bucket_partition(name)]}}}:limits:{name}"
 
-    All in one slot: one step takes from a person's bucket and from an address's.
-    """
-    return f"rowlock:{{limits}}:{name}"
+
+def bucket_partition(name: str) -> int:
+    """Return the partition (0..15) of a bucket: limits are spread as showtimes are."""
+    return crc32(name.encode()) % len(TAGS)
 
 
 def showtime_of_channel(channel: str) -> str:

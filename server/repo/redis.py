@@ -121,6 +121,8 @@ class Scripts:
     def __init__(self, redis: Redis, ended: Callable[[str, str], None] = _nobody) -> None:
         """`ended` hears of each run: the script, and its word or `store_unavailable`."""
         self.redis = redis
+        self.apart = isinstance(redis, Cluster)
+        """Whether no script may have keys of more than one slot."""
         self._ended = ended
         self._scripts = {name: lua.load(name) for name in lua.names()}
         self._digests = {
