@@ -171,9 +171,12 @@ async def test_the_drawing_of_the_tree_is_true():
 # -- a bug -------------------------------------------------------------------------------------
 
 
-async def test_a_bug_is_logged_once_and_tells_nothing():
+@pytest.mark.parametrize("bug", [RuntimeError, asyncio.CancelledError])
+async def test_a_bug_is_logged_once_and_tells_nothing(bug):
+    """Also something else that was cancelled, and was waited for: nobody has cancelled us."""
+
     async def broken(request):
-        raise RuntimeError("the password is 12345")
+        raise bug("the password is 12345")
 
     app = Starlette(
         routes=[Route("/api/broken", broken)],

@@ -76,15 +76,16 @@ class RequestEnvelope:
             await app(scope, receive, send_with_headers)
         except ClientDisconnect:
             status = _CLIENT_GONE
-        except asyncio.CancelledError:  # the server ends, and has waited as long as it may
+        except (Exception, asyncio.CancelledError) as error:
+            cut_off = isinstance(error, asyncio.CancelledError) and _is_cancelled()
+            if not cut_off:
+                logger.exception("unexpected error")
             if status:
                 raise
-            await render(StoreUnavailable(), request_id)(scope, receive, send_with_headers)
-        except Exception:
-            logger.exception("unexpected error")
-            if status:
-                raise
-            await render_unexpected(request_id)(scope, receive, send_with_headers)
+            answer = (
+                render(StoreUnavailable(), request_id) if cut_off else render_unexpected(request_id)
+            )
+            await answer(scope, receive, send_with_headers)
         finally:
             seconds = time.perf_counter() - started
             self._ended(scope, status, seconds)
@@ -96,6 +97,12 @@ class RequestEnvelope:
         theirs = [*headers, (b"x-request-id", request_id.encode())]
         there = {name for name, _ in theirs}
         return theirs + [header for header in ours if header[0] not in there]
+
+
+def _is_cancelled() -> bool:
+    """Say whether it is we who are to end, because the server does and has waited long enough."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _log(method: str, path: str, status: int, ms: float) -> None:
