@@ -52,7 +52,7 @@ class Field:
     """A cluster with showtimes that are open."""
 
     def __init__(
-        self, made: Cluster, store: SeatStore, limits: RateLimits, showtimes: list[str]
+        self, made: Cluster, store: SeatStore, limits: RateLimits | None, showtimes: list[str]
     ) -> None:
         self._store = store
         self._limits = limits
@@ -79,8 +79,9 @@ class Field:
             await self._store.release(showtime, user, [], "")
 
     async def _be_counted(self) -> None:
-        n = next(self._people)
-        await self._limits.count("lock", user=f"usr_{n}", address=f"{n}")
+        if self._limits:
+            n = next(self._people)
+            await self._limits.count("lock", user=f"usr_{n}", address=f"{n}")
 
     def _spent(self) -> list[float]:
         times = [shard.cpu_times() for shard in self._shards]
@@ -88,7 +89,7 @@ class Field:
 
 
 @asynccontextmanager
-async def field(folder: Path, shards: int) -> AsyncIterator[Field]:
+async def field(folder: Path, shards: int, *, limited: bool) -> AsyncIterator[Field]:
     async with cluster(folder, masters=shards) as made, AsyncExitStack() as stack:
         redis = connect(made.url)
         stack.push_async_callback(redis.aclose)
@@ -98,13 +99,17 @@ async def field(folder: Path, shards: int) -> AsyncIterator[Field]:
             await claims.begin_rebuild(showtime, "bench", "")
             await claims.rebuild(showtime, "bench", closes_at=closes_at, blocked=[], claims=[])
         store = SeatStore(redis, scripts, ttl_seconds=300, max_seats_per_user=10)
-        yield Field(made, store, RateLimits(TokenBuckets(scripts)), showtimes)
+        limits = RateLimits(TokenBuckets(scripts)) if limited else None
+        yield Field(made, store, limits, showtimes)
 
 
-async def measure(changes: int, times: int) -> None:
+async def measure(changes: int, times: int, *, limited: bool) -> None:
     print(f"machine: {ground.machine()}; shards and caller share it")
     with tempfile.TemporaryDirectory(prefix="rowlock-bench-") as folder:
-        async with field(Path(folder, "one"), 1) as one, field(Path(folder, "two"), 2) as two:
+        async with (
+            field(Path(folder, "one"), 1, limited=limited) as one,
+            field(Path(folder, "two"), 2, limited=limited) as two,
+        ):
             for each in one, two:
                 await each.run(changes // 10)
             alone, shared = [], []
@@ -135,8 +140,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--times", type=int, default=5)
     parser.add_argument("--changes", type=int, default=40_000)
+    parser.add_argument("--limits", action=argparse.BooleanOptionalAction, default=True)
     options = parser.parse_args()
-    uvloop.run(measure(options.changes, options.times))
+    uvloop.run(measure(options.changes, options.times, limited=options.limits))
 
 
 if __name__ == "__main__":

@@ -100,15 +100,20 @@ class Parts:
             await self.workers.stop()
             if self.notifier:
                 await self.notifier.drain(DRAIN_SECONDS)
-            async with asyncio.timeout(LET_GO_SECONDS):
-                await self.relay.stop()
-        except _AWAY:
-            logger.warning("MongoDB is away: the lease of the audit relay ends by itself")
+            await self._let_go()
         finally:
             await self.payments.close()
             await self.redis.aclose()
             await mongo.leave(self.database)
             await mongo.leave(self.journal_database)
+
+    async def _let_go(self) -> None:
+        """Let another process relay at once."""
+        try:
+            async with asyncio.timeout(LET_GO_SECONDS):
+                await self.relay.stop()
+        except _AWAY:
+            logger.warning("MongoDB is away: the lease of the audit relay ends by itself")
 
 
 def build_parts(settings: Settings) -> Parts:

@@ -9,6 +9,9 @@ Every process draws on the same buckets. A person in a hurry is not asked for at
 used up what was drawn within a second gets twice as much drawn the next time, and this process
 spends that by itself. What is drawn counts as taken, so never more is admitted than the buckets
 allow; what is not spent within a second is lost.
+
+In a cluster buckets lie apart and are asked one after the other, so that a try which the address's
+bucket refuses has cost a token of the person's.
 """
 
 import asyncio
@@ -98,6 +101,10 @@ class Standing:
     """In seconds; 0 for who was admitted."""
 
 
+_Levels = Sequence[tuple[Bucket, Level]]
+"""How those buckets stand that were asked."""
+
+
 @dataclass(slots=True)
 class _Drawn:
     """Tokens that were drawn for later, of the buckets of one caller."""
@@ -105,12 +112,14 @@ class _Drawn:
     until: float
     size: int
     count: int
-    levels: Sequence[Level]
+    levels: _Levels
 
     @property
-    def shown(self) -> list[Level]:
+    def shown(self) -> _Levels:
         """How the buckets stand if what was drawn were still in them."""
-        return [replace(level, left=level.left + self.count) for level in self.levels]
+        return [
+            (bucket, replace(level, left=level.left + self.count)) for bucket, level in self.levels
+        ]
 
 
 class RateLimits:
@@ -125,7 +134,7 @@ class RateLimits:
         self._classes = classes
         self._clock = clock
         self._drawn: dict[str, _Drawn] = {}
-        self._away_until = -math.inf
+        self._away_until: dict[int, float] = {}
 
     async def admit(self, name: ClassName, *, user: str = "", account: str = "") -> None:
         """Count one step of the class `name` against all who are named.
@@ -172,11 +181,11 @@ class RateLimits:
             if rules.closed:
                 raise
             return None
-        return _tightest(name, buckets, levels, wait)
+        return _tightest(name, levels, wait)
 
     async def _take(
         self, store: TokenBuckets, buckets: Sequence[Bucket], *, closed: bool
-    ) -> tuple[int, Sequence[Level]]:
+    ) -> tuple[int, _Levels]:
         """Take one token of each: out of what was drawn, else out of the store."""
         key, size = " ".join(bucket.name for bucket in buckets), 1
         if drawn := self._still_drawn(key):
@@ -189,13 +198,17 @@ class RateLimits:
         if wait and size > 1:  # so much is not there; perhaps one is
             size = 1
             wait, levels = await self._ask(store, buckets, size, closed=closed)
-        return (wait, levels) if wait else (0, self._draw(key, size, levels).shown)
+        if wait:
+            if drawn:
+                drawn.size = 0  # the next time one is asked for
+            return wait, levels
+        return 0, self._draw(key, size, levels).shown
 
     def _still_drawn(self, key: str) -> _Drawn | None:
         drawn = self._drawn.get(key)
         return drawn if drawn and self._clock() < drawn.until else None
 
-    def _draw(self, key: str, tokens: int, levels: Sequence[Level]) -> _Drawn:
+    def _draw(self, key: str, tokens: int, levels: _Levels) -> _Drawn:
         """Remember what is left of `tokens`, and of what others of this caller have drawn."""
         before = self._still_drawn(key)
         if len(self._drawn) >= _MOST_REMEMBERED:
@@ -207,17 +220,38 @@ class RateLimits:
 
     async def _ask(
         self, store: TokenBuckets, buckets: Sequence[Bucket], tokens: int, *, closed: bool
-    ) -> tuple[int, Sequence[Level]]:
-        """Ask the store; where it does not matter much, with little patience."""
-        if closed:
-            return await store.take(buckets, tokens)
-        if self._clock() < self._away_until:
+    ) -> tuple[int, _Levels]:
+        """Ask the store, place by place, the narrowest bucket first: who is refused by his own
+        takes nothing from what he shares with others. An open class does without what is away."""
+        wait, levels = 0, list[tuple[Bucket, Level]]()
+        for place, some in store.by_place(buckets).items():
+            try:
+                if closed:
+                    wait, told = await store.take(some, tokens)
+                else:
+                    wait, told = await self._ask_briefly(store, place, some, tokens)
+            except StoreUnavailable:
+                if closed:
+                    raise
+                continue
+            levels += zip(some, told, strict=True)
+            if wait:
+                break
+        if not levels:
+            raise StoreUnavailable
+        return wait, levels
+
+    async def _ask_briefly(
+        self, store: TokenBuckets, place: int, buckets: Sequence[Bucket], tokens: int
+    ) -> tuple[int, list[Level]]:
+        """Ask with little patience; a place that did not answer is left alone for a while."""
+        if self._clock() < self._away_until.get(place, -math.inf):
             raise StoreUnavailable
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
                 return await store.take(buckets, tokens)
         except (TimeoutError, StoreUnavailable):
-            self._away_until = self._clock() + PATIENCE_SECONDS
+            self._away_until[place] = self._clock() + PATIENCE_SECONDS
             raise StoreUnavailable from None
 
 
@@ -230,12 +264,8 @@ def _bucket(name: str, limit: Limit) -> Bucket:
     return Bucket(name, limit.burst, 1000 / limit.per_second)
 
 
-def _tightest(
-    name: str, buckets: Sequence[Bucket], levels: Sequence[Level], wait_ms: int
-) -> Standing:
-    bucket, level = min(
-        zip(buckets, levels, strict=True), key=lambda pair: pair[1].left / pair[0].holds
-    )
+def _tightest(name: str, levels: _Levels, wait_ms: int) -> Standing:
+    bucket, level = min(levels, key=lambda pair: pair[1].left / pair[0].holds)
     return Standing(
         policy=name,
         quota=bucket.holds,

@@ -12,21 +12,22 @@ import pytest_asyncio
 from redis.asyncio import Redis as OneRedis
 from redis.exceptions import AskError, MovedError, NoScriptError
 
+from server import rate_limits
 from server.child_server import ChildServer
 from server.errors import StoreUnavailable
 from server.models import new_id
+from server.rate_limits import CLASSES, ClassName, Limit, RateLimits, RouteClass, Standing
 from server.realtime.listener import Listener
 from server.redis_nodes import SlotMap, slot_of
 from server.repo.keys import (
     PARTITIONS,
     TAGS,
-    bucket_key,
     bucket_partition,
     partition_keys,
     partition_of,
     showtime_keys,
 )
-from server.repo.rate_limits import Bucket, TokenBuckets
+from server.repo.rate_limits import TokenBuckets
 from server.repo.redis import Redis, Scripts, answer, connect, run_ids, server_version
 from server.repo.redis_cluster import Cluster as ClusterClient
 from server.repo.seats import SeatStore
@@ -103,52 +104,78 @@ async def test_what_rowlock_asks_of_redis_works(client: ClusterClient) -> None:
     assert await both.execute() in ([1, {"field": "value"}], [0, {"field": "value"}])
 
 
-def bucket_in(partition: int, holds: int) -> Bucket:
-    """Return a bucket that lies there; whose it is differs each time."""
-    while bucket_partition(name := new_id("who")) != partition:
+def person_in(partition: int, name: ClassName) -> str:
+    """Return somebody new whose bucket lies there."""
+    while bucket_partition(rate_limits._name(name, "user", who := new_id("usr"))) != partition:
         pass
-    return Bucket(name, holds, 3_600_000)
+    return who
 
 
-async def test_limits_are_taken_from_all_or_from_none(client: ClusterClient) -> None:
-    """Of buckets that lie in different slots. When many take at once, some may find empty what is
-    just on its way back; never are too many admitted, and nothing is lost."""
-    buckets = TokenBuckets(Scripts(client))
-    ann, ben, home = bucket_in(0, 20), bucket_in(9, 500), bucket_in(15, 100)
-    told = await asyncio.gather(*(buckets.take([ann, home]) for _ in range(200)))
-    admitted = sum(wait == 0 for wait, _ in told)
-    assert 0 < admitted <= 20
-    for _ in range(20 - admitted):
-        assert (await buckets.take([ann, home]))[0] == 0
-    wait, levels = await buckets.take([ben, home])
-    assert (wait, [level.left for level in levels]) == (0, [499, 79])
-    wait, levels = await buckets.take([ann, home])
-    assert wait > 3_590_000
-    assert [level.left for level in levels] == [0, 79]
-    wait, levels = await buckets.take([ben, home, bucket_in(3, 90)], 80)
-    assert wait > 3_590_000
-    assert [level.left for level in levels] == [499, 79, 90]
-    assert await client.exists(bucket_key(ann.name)) == 1
-    await buckets.refill(ann.name)
-    assert (await buckets.take([ann, home]))[0] == 0
+def address_in(partition: int, name: ClassName) -> str:
+    while bucket_partition(rate_limits._name(name, "address", where := new_id("at"))) != partition:
+        pass
+    return where
+
+
+def slowly(burst: int) -> Limit:
+    return Limit(burst, 1 / 3600)
+
+
+async def test_limits_hold_where_buckets_lie_apart(client: ClusterClient) -> None:
+    rules = {"lock": RouteClass(user=slowly(20), address=slowly(100), closed=True)}
+    limits = RateLimits(TokenBuckets(Scripts(client)), {**CLASSES, **rules})
+
+    async def tries(count: int, who: str) -> list[Standing]:
+        asked = [limits.count("lock", user=who, address=home) for _ in range(count)]
+        return [standing for standing in await asyncio.gather(*asked) if standing]
+
+    home = address_in(15, "lock")
+    told = await tries(300, person_in(0, "lock"))
+    assert sum(not each.retry_after for each in told) == 20
+    assert {(each.quota, each.left) for each in told if each.retry_after} == {(20, 0)}
+    [ben] = await tries(1, person_in(3, "lock"))
+    assert (ben.quota, ben.left) == (100, 79), "who was refused by his own took nothing of ours"
+    crowd = [person_in(n, "lock") for n in range(10)]
+    told = [each for who in crowd for each in await tries(20, who)]
+    assert sum(not each.retry_after for each in told) <= 79
+    for _ in range(20):
+        told += await tries(1, person_in(7, "lock"))
+    assert sum(not each.retry_after for each in told) == 79
+    assert (told[-1].quota, told[-1].left) == (100, 0)
 
 
 async def test_a_frozen_node_limits_those_alone_whose_buckets_it_has(
     client: ClusterClient, nodes: Cluster
 ) -> None:
-    buckets, stuck = TokenBuckets(Scripts(client)), nodes.masters[1]
-    homes = {n: bucket_in(n, 10) for n in PARTITIONS}
-    await asyncio.gather(*(buckets.take([home]) for home in homes.values()))
-    lost = {n for n in PARTITIONS if is_at(client, n, stuck)}
-    ann = bucket_in(min(homes.keys() - lost), 100)
+    stuck, rules = nodes.masters[1], RouteClass(user=slowly(20), address=slowly(100))
+    strict = RouteClass(user=rules.user, address=rules.address, closed=True)
+    buckets = TokenBuckets(Scripts(client))
+    limits = RateLimits(buckets, {**CLASSES, "read": rules, "lock": strict})
+    await asyncio.gather(*(run_script(Scripts(client), n) for n in PARTITIONS))
+    lost = next(n for n in PARTITIONS if is_at(client, n, stuck))
+    there = next(n for n in PARTITIONS if not is_at(client, n, stuck))
+    ann, ben = person_in(there, "read"), person_in(lost, "read")
+    home, office = address_in(there, "read"), address_in(lost, "read")
+
+    async def read(who: str, where: str) -> Standing | None:
+        return await limits.count("read", user=who, address=where)
+
     with stopped(stuck):
-        for n in homes.keys() - lost:
-            assert (await buckets.take([ann, homes[n]]))[0] == 0
+        for left in range(19, -1, -1):
+            assert await read(ben, office) is None, "nobody can tell"
+            standing = await read(ann, home)
+            assert standing
+            assert (standing.left, standing.retry_after) == (left, 0)
+        for where in (home, office):
+            refused = await read(ann, where)
+            assert refused
+            assert refused.retry_after > 3000
+        standing = await read(ben, home)
+        assert standing
+        assert (standing.quota, standing.left) == (100, 79)
+        assert await limits.count("lock", user=person_in(there, "lock"))
         with pytest.raises(StoreUnavailable):
-            await buckets.take([ann, homes[min(lost)]])
-    assert 0 < len(lost) < 16
-    _, [level] = await buckets.take([ann])
-    assert level.left == 100 - len(homes.keys() - lost) - 1, "what was in vain went back"
+            await limits.count("lock", user=person_in(lost, "lock"))
 
 
 async def test_a_forgotten_script_is_told_per_call(client: ClusterClient, nodes: Cluster) -> None:

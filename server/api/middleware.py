@@ -100,7 +100,9 @@ class RequestEnvelope:
 
 
 def _is_cancelled() -> bool:
-    """Say whether it is we who are to end, because the server does and has waited long enough."""
+    """Say whether it is we who are to end: uvicorn cancels what is still open when a server has
+    waited long enough for it. Nothing else does, so the answer may take the cancellation's place.
+    """
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
 

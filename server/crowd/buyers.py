@@ -42,8 +42,8 @@ class Buyer:
         self._pace = pace
         self._mine: list[str] = []
         """Seats that are locked, or may be."""
-        self._unpaid = False
-        """Whether there is a booking that waits for money, or may be."""
+        self._has_booked = False
+        """Whether a booking was asked for; it may still wait for money."""
         self._bookings: list[str] = []
         self._plans: dict[Callable[[], Awaitable[object]], int] = {
             self._buy: 40,
@@ -72,7 +72,7 @@ class Buyer:
             await self._visitor.settled()
             if self._mine:
                 await self._let_go()
-            if self._unpaid:
+            if self._has_booked:
                 await self._give_up_bookings()
         except Away:
             pass
@@ -109,7 +109,6 @@ class Buyer:
             await self._pay(booking, "demo:approve")
         elif booking:
             await self._cancel(booking)
-            self._unpaid = False
 
     async def _change_mind(self) -> None:
         """Let one seat go and take another instead."""
@@ -166,11 +165,10 @@ class Buyer:
     async def _book(self) -> str:
         """Return the id of a booking of what is locked; "" when it came too late."""
         body = {"showtime_id": self._hall.showtime_id, "seats": self._mine}
-        self._unpaid = True
+        self._has_booked = True
         answer = await self._ask("book", "POST", "/api/bookings", body)
         self._mine = []
         if not self._count(answer, "pending"):
-            self._unpaid = False
             return ""
         booking: str = answer.json()["booking"]["id"]
         return booking
@@ -190,9 +188,7 @@ class Buyer:
     def _paid(self, booking: str, answer: Answer) -> None:
         if answer.status_code == 402:
             self._figures.counts["declined"] += 1
-            return
-        self._unpaid = False
-        if answer.status_code == 200 and answer.json()["booking"]["status"] == "confirmed":
+        elif answer.status_code == 200 and answer.json()["booking"]["status"] == "confirmed":
             self._figures.counts["booked"] += 1
             self._bookings.append(booking)
         else:

@@ -2,8 +2,7 @@
 --[[
 take_tokens: take tokens from all of the named buckets, or from none. A bucket is the moment at which
 it will be full again, and is gone from then on. Of each bucket `buckets` says how many tokens it
-holds and in how many ms one comes back. Fewer than none are wanted of whom some were taken in vain:
-they go back. A repeat takes again.
+holds and in how many ms one comes back. A repeat takes again.
 KEYS: first_key second_key third_key
 ARGV: wanted buckets...
 Returns: ok (per bucket: tokens left, ms until it is full) | limited (ms to wait, then the same)
@@ -25,12 +24,8 @@ if wait > 0 then reply = { 'limited', math.ceil(wait) } end
 for _, bucket in ipairs(full) do
   local moment, bucket_key = bucket.before, bucket.key
   if wait == 0 then
-    moment = math.max(time, bucket.after)
-    if moment > time then
-      redis.call('SET', bucket_key, string.format('%.3f', moment), 'PX', math.ceil(moment - time))
-    else
-      redis.call('DEL', bucket_key)
-    end
+    moment = bucket.after
+    redis.call('SET', bucket_key, string.format('%.3f', moment), 'PX', math.ceil(moment - time))
   end
   reply[#reply + 1] = math.floor(bucket.holds - (moment - time) / bucket.pace)
   reply[#reply + 1] = math.ceil(moment - time)

@@ -123,9 +123,12 @@ async def leave(database: Database) -> None:
     """End every connection of either kind of client; waits little for a server that is away."""
     client: Any = database.client
     motor = isinstance(client, AsyncIOMotorClient)
-    with suppress(TimeoutError):
+    try:
         async with asyncio.timeout(_GOODBYE_SECONDS):
             await (_in_a_thread(client.delegate.close) if motor else client.close())
+    except TimeoutError:
+        if not motor:
+            await client.close()  # its sessions are given up by now, which took the time
 
 
 async def _in_a_thread(work: Callable[[], None]) -> None:
@@ -133,9 +136,11 @@ async def _in_a_thread(work: Callable[[], None]) -> None:
     loop, done = asyncio.get_running_loop(), asyncio.Event()
 
     def run() -> None:
-        work()
-        with suppress(RuntimeError):  # the loop has not waited
-            loop.call_soon_threadsafe(done.set)
+        try:
+            work()
+        finally:
+            with suppress(RuntimeError):  # the loop has not waited
+                loop.call_soon_threadsafe(done.set)
 
     threading.Thread(target=run, daemon=True).start()
     await done.wait()

@@ -1,7 +1,6 @@
 """Token buckets in Redis: one clock and one count for all processes."""
 
-import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from server.repo.keys import bucket_key, bucket_partition
@@ -25,46 +24,28 @@ class Level:
     full_in_ms: int
 
 
-Taken = tuple[int, list[Level]]
-"""How many ms to wait until tokens can be had, 0 when they were; and how each bucket stands now."""
-
-
 class TokenBuckets:
     """Raises StoreUnavailable."""
 
     def __init__(self, scripts: Scripts) -> None:
         self._scripts = scripts
 
-    async def take(self, buckets: Sequence[Bucket], tokens: int = 1) -> Taken:
-        """Take so many tokens out of each of one to three buckets, or none out of any.
+    def by_place(self, buckets: Iterable[Bucket]) -> dict[int, list[Bucket]]:
+        """Group buckets by what `take` can take from in one step, in their order.
 
-        In a cluster the buckets are asked at the same time, each where it lies; what one of them
-        gave for nothing goes back.
+        One server is one place; in a cluster each partition is one.
         """
-        if not self._scripts.apart or len({bucket_partition(each.name) for each in buckets}) == 1:
-            return await self._take(buckets, tokens)
-        told = dict(zip(buckets, await self._take_apart(buckets, tokens), strict=True))
-        given = [
-            bucket for bucket, taken in told.items() if isinstance(taken, tuple) and not taken[0]
-        ]
-        if len(given) < len(buckets):
-            told |= zip(given, await self._take_apart(given, -tokens), strict=True)
-        wait, levels = 0, []
-        for taken in told.values():
-            if isinstance(taken, BaseException):
-                raise taken
-            wait = max(wait, taken[0])
-            levels += taken[1]
-        return wait, levels
+        places: dict[int, list[Bucket]] = {}
+        for bucket in buckets:
+            place = bucket_partition(bucket.name) if self._scripts.apart else 0
+            places.setdefault(place, []).append(bucket)
+        return places
 
-    async def _take_apart(
-        self, buckets: Sequence[Bucket], tokens: int
-    ) -> list[Taken | BaseException]:
-        asked = [self._take([bucket], tokens) for bucket in buckets]
-        return await asyncio.gather(*asked, return_exceptions=True)
+    async def take(self, buckets: Sequence[Bucket], tokens: int = 1) -> tuple[int, list[Level]]:
+        """Take so many tokens out of each of one to three buckets of a place, or none out of any.
 
-    async def _take(self, buckets: Sequence[Bucket], tokens: int) -> Taken:
-        """Take so many, where one step may do so; below 0 they go back."""
+        Returns how many ms to wait until that can be done, 0 when it was; and how each stands now.
+        """
         first, second, third = (bucket_key(bucket.name) for bucket in _filled_up(buckets))
         word, reply = await self._scripts.run(
             "take_tokens",
