@@ -19,7 +19,7 @@ pytestmark = [IN_MODULE_LOOP, pytest.mark.browser]
 
 server = served()
 hasty = served("hasty", seat_lock_ttl=8)
-"""A server whose locks last four seconds."""
+"""A server whose locks last eight seconds."""
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

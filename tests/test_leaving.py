@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,7 @@ from server.api.health import HealthRoutes
 from server.embedded import EmbeddedMongo, EmbeddedValkey
 from server.metrics import Metrics
 from server.realtime.framed import FramedProtocol, framed
+from server.repo import mongo
 from server.serving import bind, serve
 from tests.buyers import Diary, Person
 from tests.fallible_stores import stopped
@@ -30,6 +31,7 @@ from tests.hostile import RawSocket, handshake
 from tests.processes import servers
 from tests.sale import hall, plan
 from tests.stored import stores
+from tests.test_hub import eventually
 from tests.test_live import is_held
 
 
@@ -180,12 +182,39 @@ async def test_while_mongodb_says_nothing_what_is_open_is_answered_and_nothing_e
                     await asyncio.sleep(0.01)
                 done = monotonic() - began
                 await stopping
+                ended = monotonic() - began
             ann.close()
         assert (told.status, told.answer.body["code"]) == (503, "store_unavailable")
         assert answered < 8
         assert done < 10
+        assert ended < 13.5
         assert await process.ended() == 0
         assert [line for line in process.errors() if "running task(s)" not in line] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("connected", [mongo.connect, mongo.connect_in_loop])
+async def test_a_mongodb_that_says_nothing_is_left_at_once_and_wholly(
+    tmp_path: Path, connected: Callable[[str], mongo.Database]
+) -> None:
+    async with EmbeddedMongo(tmp_path) as mongod:
+        tasks = asyncio.all_tasks()
+        database = connected(mongod.uri)
+        await mongo.ping(*[database] * 20)  # sessions: some will wait in vain to be ended
+        with stopped(mongod):
+            asking = asyncio.create_task(mongo.ping(database))
+            await asyncio.sleep(0.1)
+            began = monotonic()
+            leaving = asyncio.create_task(mongo.leave(database))
+            turns = 0
+            while not leaving.done():
+                await asyncio.sleep(0.01)
+                turns += 1
+            took = monotonic() - began
+        assert 0.9 < took < 4
+        assert turns > 20, "the event loop went on"
+        await asyncio.gather(asking, return_exceptions=True)
+        await eventually(lambda: asyncio.all_tasks() <= tasks)
 
 
 async def health(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> tuple[int, str]:

@@ -197,6 +197,26 @@ async def test_a_bug_is_logged_once_and_tells_nothing(bug):
     assert "12345" in told["error"]
 
 
+async def test_an_answer_that_is_cut_off_after_its_beginning_is_not_begun_again():
+    begun, sent = asyncio.Event(), []
+
+    async def long(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        begun.set()
+        await asyncio.sleep(60)
+
+    async def send(message):
+        sent.append(message["type"])
+
+    scope = {"type": "http", "method": "GET", "path": "/", "headers": []}
+    answering = asyncio.create_task(RequestEnvelope(long)(scope, None, send))
+    await begun.wait()
+    answering.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await answering
+    assert sent == ["http.response.start"]
+
+
 async def test_a_store_that_does_not_answer_is_no_bug(caplog):
     async def waiting(request):
         raise ConnectionError("nobody there")
