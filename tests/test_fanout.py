@@ -148,6 +148,7 @@ async def one_frame(raw: RawSocket) -> bytes:
     return await raw.reader.readexactly(size)
 
 
+@pytest.mark.alone
 async def test_a_slow_client_delays_nobody_and_catches_up_with_redis(
     host: str, source: StoreSource, kept: list[FramedProtocol]
 ) -> None:
@@ -164,7 +165,7 @@ async def test_a_slow_client_delays_nobody_and_catches_up_with_redis(
                 seen = await receive(good)
             slowest = max(slowest, loop.time() - asked)
         assert len(audience_of(kept[1])._full) == 1
-        assert slowest < audience.SLOW_SECONDS / 2
+        assert slowest < 1.0
         states, told = list(first["states"]), []
         while not told or told[-1]["seq"] != seen["seq"]:
             async with asyncio.timeout(5):

@@ -216,6 +216,7 @@ async def test_nobody_listens() -> None:
     await provider.close()
 
 
+@pytest.mark.alone
 async def test_one_call_is_bounded_by_ten_seconds(bank: StripeBank) -> None:
     """All that it asks Stripe, and all repeats, count together."""
     assert CALL_SECONDS == 10
@@ -224,7 +225,7 @@ async def test_one_call_is_bounded_by_ten_seconds(bank: StripeBank) -> None:
     begun = time.monotonic()
     with pytest.raises(PaymentUnknown):
         await bank.provider.confirm(intent)  # which asks twice
-    assert time.monotonic() - begun > 0.9
+    assert 0.9 < time.monotonic() - begun < 1.5
 
 
 async def test_one_lost_answer_is_asked_for_again(bank: StripeBank) -> None:

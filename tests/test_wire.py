@@ -211,10 +211,11 @@ async def test_a_killed_connection_costs_nobody_an_answer(stores: Stores) -> Non
     assert await stores.seq() == began_at + 20  # each was locked once
 
 
+@pytest.mark.alone
 async def test_a_store_that_says_nothing_is_unavailable_in_time_and_used_again_after(
     stores: Stores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(redis_server, "TIMEOUT_S", 1.0)
+    monkeypatch.setattr(redis_server, "TIMEOUT_S", 0.3)
     address = stores.redis.connection_pool.connection_kwargs
     async with (
         ToxicProxy(address["port"]) as proxy,
@@ -224,7 +225,7 @@ async def test_a_store_that_says_nothing_is_unavailable_in_time_and_used_again_a
         proxy.black_hole()
         began = time.monotonic()
         outcomes = await lock_all(far, 10)
-        assert time.monotonic() - began < 5.0
+        assert time.monotonic() - began < 2.0
         assert [type(each) for each in outcomes] == [StoreUnavailable] * 10
         assert proxy.swallowed
         proxy.cut()
