@@ -16,14 +16,13 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from statistics import median
 
-import psutil
 import uvloop
 
 from bench import ground
+from bench.locks import load
 from server.rate_limits import RateLimits
 from server.repo.claims import ClaimStore
 from server.repo.rate_limits import TokenBuckets
@@ -58,7 +57,9 @@ class Field:
         self._limits = limits
         self._showtimes = showtimes
         self._people = itertools.count()
-        self._shards = [psutil.Process(int(node.pid_file.read_text())) for node in made.masters]
+        self._shards = [
+            ground.Process(node.url, int(node.pid_file.read_text())) for node in made.masters
+        ]
 
     async def run(self, changes: int) -> Run:
         before, began = self._spent(), time.process_time()
@@ -84,8 +85,7 @@ class Field:
             await self._limits.count("lock", user=f"usr_{n}", address=f"{n}")
 
     def _spent(self) -> list[float]:
-        times = [shard.cpu_times() for shard in self._shards]
-        return [each.user + each.system for each in times]
+        return [shard.cpu_seconds() for shard in self._shards]
 
 
 @asynccontextmanager
@@ -94,10 +94,8 @@ async def field(folder: Path, shards: int, *, limited: bool) -> AsyncIterator[Fi
         redis = connect(made.url)
         stack.push_async_callback(redis.aclose)
         scripts, showtimes = Scripts(redis), [f"sho_{n}" for n in range(SHOWTIMES)]
-        claims, closes_at = ClaimStore(scripts), datetime.now(UTC) + timedelta(days=1)
         for showtime in showtimes:
-            await claims.begin_rebuild(showtime, "bench", "")
-            await claims.rebuild(showtime, "bench", closes_at=closes_at, blocked=[], claims=[])
+            await load(ClaimStore(scripts), showtime)
         store = SeatStore(redis, scripts, ttl_seconds=300, max_seats_per_user=10)
         limits = RateLimits(TokenBuckets(scripts)) if limited else None
         yield Field(made, store, limits, showtimes)

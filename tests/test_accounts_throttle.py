@@ -28,6 +28,7 @@ from tests.accounts import (
     stranger,
 )
 from tests.auth_flow import audit_of, browser_for
+from tests.processes import until
 from tests.running import problem, running
 
 __all__ = ["cheap_hashes"]
@@ -376,9 +377,8 @@ async def test_who_is_turned_away_at_the_queue_has_used_up_no_try(database):
     storm = [
         asyncio.create_task(guess(auth, f"192.0.2.{n}", f"{n}@example.com")) for n in range(OPEN)
     ]
-    async with asyncio.timeout(10):
-        while auth.accounts._passwords._queue._taken < OPEN:
-            await asyncio.sleep(0.005)
+    queue = auth.accounts._passwords._queue
+    await until(lambda: queue._taken == OPEN, 10, "all places are taken")
     late = [asyncio.create_task(guess(auth, "198.51.100.1")) for _ in range(20)]
     await settled(late, 20)
     hasher.let.set()

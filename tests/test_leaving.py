@@ -178,8 +178,7 @@ async def test_while_mongodb_says_nothing_what_is_open_is_answered_and_nothing_e
                 stopping = asyncio.create_task(process.stop(60))
                 told = await asking
                 answered = monotonic() - began
-                while "the lease of the audit relay" not in process.log():
-                    await asyncio.sleep(0.01)
+                await process.said("the lease of the audit relay")
                 done = monotonic() - began
                 await stopping
                 ended = monotonic() - began

@@ -17,6 +17,7 @@ from server.auth.password_rules import MAX_LENGTH, MIN_LENGTH, prepared, refuse_
 from server.auth.passwords import MAX_WAITING, THREADS, Passwords
 from server.errors import RateLimited, WeakPassword
 from tests.accounts import ANOTHER, CHEAP, PASSWORD, CountingHasher
+from tests.processes import until
 
 # -- hashes ----------------------------------------------------------------------------------------
 
@@ -112,9 +113,7 @@ async def test_a_storm_of_sign_ins_does_not_hold_the_event_loop():
     hasher = StuckHasher()
     passwords = Passwords(hasher)
     storm = asyncio.gather(*(passwords.matches(PASSWORD, None) for _ in range(12)))
-    async with asyncio.timeout(10):
-        while len(hasher.threads) < THREADS:
-            await asyncio.sleep(0.005)
+    await until(lambda: len(hasher.threads) == THREADS, 10, "all threads are at work")
     assert not storm.done()
     hasher.let.set()
     await storm

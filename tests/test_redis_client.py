@@ -22,7 +22,6 @@ from server.redis_nodes import SlotMap, slot_of
 from server.repo.keys import (
     PARTITIONS,
     TAGS,
-    bucket_partition,
     partition_keys,
     partition_of,
     showtime_keys,
@@ -104,17 +103,11 @@ async def test_what_rowlock_asks_of_redis_works(client: ClusterClient) -> None:
     assert await both.execute() in ([1, {"field": "value"}], [0, {"field": "value"}])
 
 
-def person_in(partition: int, name: ClassName) -> str:
-    """Return somebody new whose bucket lies there."""
-    while bucket_partition(rate_limits._name(name, "user", who := new_id("usr"))) != partition:
+def somebody(kind: str, partition: int, name: ClassName) -> str:
+    """Return a new `user` or `address` whose bucket lies there."""
+    while partition_of(rate_limits._name(name, kind, who := new_id(kind))) != partition:
         pass
     return who
-
-
-def address_in(partition: int, name: ClassName) -> str:
-    while bucket_partition(rate_limits._name(name, "address", where := new_id("at"))) != partition:
-        pass
-    return where
 
 
 def slowly(burst: int) -> Limit:
@@ -129,17 +122,17 @@ async def test_limits_hold_where_buckets_lie_apart(client: ClusterClient) -> Non
         asked = [limits.count("lock", user=who, address=home) for _ in range(count)]
         return [standing for standing in await asyncio.gather(*asked) if standing]
 
-    home = address_in(15, "lock")
-    told = await tries(300, person_in(0, "lock"))
+    home = somebody("address", 15, "lock")
+    told = await tries(300, somebody("user", 0, "lock"))
     assert sum(not each.retry_after for each in told) == 20
     assert {(each.quota, each.left) for each in told if each.retry_after} == {(20, 0)}
-    [ben] = await tries(1, person_in(3, "lock"))
+    [ben] = await tries(1, somebody("user", 3, "lock"))
     assert (ben.quota, ben.left) == (100, 79), "who was refused by his own took nothing of ours"
-    crowd = [person_in(n, "lock") for n in range(10)]
+    crowd = [somebody("user", n, "lock") for n in range(10)]
     told = [each for who in crowd for each in await tries(20, who)]
     assert sum(not each.retry_after for each in told) <= 79
     for _ in range(20):
-        told += await tries(1, person_in(7, "lock"))
+        told += await tries(1, somebody("user", 7, "lock"))
     assert sum(not each.retry_after for each in told) == 79
     assert (told[-1].quota, told[-1].left) == (100, 0)
 
@@ -154,8 +147,8 @@ async def test_a_frozen_node_limits_those_alone_whose_buckets_it_has(
     await asyncio.gather(*(run_script(Scripts(client), n) for n in PARTITIONS))
     lost = next(n for n in PARTITIONS if is_at(client, n, stuck))
     there = next(n for n in PARTITIONS if not is_at(client, n, stuck))
-    ann, ben = person_in(there, "read"), person_in(lost, "read")
-    home, office = address_in(there, "read"), address_in(lost, "read")
+    ann, ben = somebody("user", there, "read"), somebody("user", lost, "read")
+    home, office = somebody("address", there, "read"), somebody("address", lost, "read")
 
     async def read(who: str, where: str) -> Standing | None:
         return await limits.count("read", user=who, address=where)
@@ -173,9 +166,9 @@ async def test_a_frozen_node_limits_those_alone_whose_buckets_it_has(
         standing = await read(ben, home)
         assert standing
         assert (standing.quota, standing.left) == (100, 79)
-        assert await limits.count("lock", user=person_in(there, "lock"))
+        assert await limits.count("lock", user=somebody("user", there, "lock"))
         with pytest.raises(StoreUnavailable):
-            await limits.count("lock", user=person_in(lost, "lock"))
+            await limits.count("lock", user=somebody("user", lost, "lock"))
 
 
 async def test_a_forgotten_script_is_told_per_call(client: ClusterClient, nodes: Cluster) -> None:

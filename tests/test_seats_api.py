@@ -349,7 +349,7 @@ async def test_a_lock_may_still_be_given_back_after_the_start(server):
     async def closed():
         return (await lock(server.bob, showtime, "A2")).status_code == 409
 
-    await eventually(closed, within=15)
+    await eventually(closed)
     assert (await server.bob.delete(path(showtime))).status_code == 200
 
 

@@ -17,9 +17,9 @@ TAGS = (
 PARTITIONS = range(len(TAGS))
 
 
-def partition_of(showtime_id: str) -> int:
-    """Return the partition (0..15) of a showtime; fixed for ever."""
-    return crc32(showtime_id.encode()) % len(TAGS)
+def partition_of(name: str) -> int:
+    """Return the partition (0..15) of a showtime, or of a bucket of tokens; fixed for ever."""
+    return crc32(name.encode()) % len(TAGS)
 
 
 @lru_cache(maxsize=len(TAGS))
@@ -85,12 +85,7 @@ def ended_key(showtime_id: str, booking_id: str) -> str:
 
 def bucket_key(name: str) -> str:
     """STRING: when a bucket of tokens will be full again, ms; gone when it is."""
-    return f"rowlock:{{{TAGS[bucket_partition(name)]}}}:limits:{name}"
-
-
-def bucket_partition(name: str) -> int:
-    """Return the partition (0..15) of a bucket: limits are spread as showtimes are."""
-    return crc32(name.encode()) % len(TAGS)
+    return f"rowlock:{{{TAGS[partition_of(name)]}}}:limits:{name}"
 
 
 def showtime_of_channel(channel: str) -> str:

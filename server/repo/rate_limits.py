@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from server.repo.keys import bucket_key, bucket_partition
+from server.repo.keys import bucket_key, partition_of
 from server.repo.redis import Scripts
 
 
@@ -37,7 +37,7 @@ class TokenBuckets:
         """
         places: dict[int, list[Bucket]] = {}
         for bucket in buckets:
-            place = bucket_partition(bucket.name) if self._scripts.apart else 0
+            place = partition_of(bucket.name) if self._scripts.apart else 0
             places.setdefault(place, []).append(bucket)
         return places
 
